@@ -1,7 +1,4 @@
-/**
- * A failure that a person has to correct. The exit code is 1 if no other is given. The message is one sentence with the
- * required change.
- */
+/** A failure that a person has to correct. The message is one sentence with the change. The usual exit code is 1. */
 export class FatalError extends Error {
   readonly exitCode: number
   constructor(sentence: string, { exitCode = 1, ...options }: { cause?: unknown; exitCode?: number } = {}) {
@@ -37,8 +34,7 @@ export function reportOf(error: unknown): string {
 
 /** Writes on standard output. If a reader such as `head` has ended, it has read enough, which is not a failure. */
 export function print(text: string): void {
-  // Only here, not for the whole program: a launcher that only looked at the stream would change the pipe that LangFlow
-  // shares.
+  // Only here: a launcher that only looked at the stream would change the pipe that LangFlow shares.
   if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => {})
   process.stdout.write(text)
 }
@@ -47,10 +43,7 @@ const CONTROLS =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 
-/**
- * Invisible characters shown as escapes, so that no input can forge a second line, or reorder one. The last ones change
- * the direction.
- */
+/** Invisible characters shown as escapes: no input can forge a second line, or change the direction of its own. */
 export function oneLine(text: string): string {
   return text.replace(CONTROLS, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

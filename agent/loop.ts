@@ -6,10 +6,7 @@ export interface LoopParts<State, Event, Effect> {
   readonly settled?: (state: State, before: State) => void
 }
 
-/**
- * The loop of a state machine. An event that is dispatched meanwhile, such as by an effect, waits until all effects of
- * the present step are carried out.
- */
+/** The loop of a state machine. An event that is dispatched meanwhile waits for all effects of the present step. */
 export class Loop<State extends { readonly effects: readonly Effect[] }, Event, Effect> {
   state: State
   private readonly parts: LoopParts<State, Event, Effect>

@@ -48,8 +48,11 @@ export function statusTable(overview: Overview, wallMs: number, wide: boolean): 
     ...(wide ? [node ?? '-'] : []),
   ])
   const heads = ['POD', ...columns.map(([head]) => head), ...(wide ? ['NODE'] : [])]
-  const notes = [...warningsOf(overview, wallMs), verdictOf(overview)]
-  return [titleOf(overview, wallMs), '', ...table(heads, rows), '', ...notes]
+  const { ok, problems } = overview
+  const verdict = ok
+    ? 'One replica serves, and another can take over.'
+    : `Not healthy: ${problems.join('; ')}.`
+  return [titleOf(overview, wallMs), '', ...table(heads, rows), '', ...warningsOf(overview, wallMs), verdict]
 }
 
 function titleOf({ lease, replicas }: Overview, wallMs: number): string {
@@ -79,10 +82,6 @@ function warningsOf({ pause, switchover, replicas }: Overview, wallMs: number): 
   }
   for (const row of replicas) lines.push(...notesOf(row).map((note) => `${row.pod}: ${note}`))
   return lines
-}
-
-function verdictOf({ ok, problems }: Overview): string {
-  return ok ? 'One replica serves, and another can take over.' : `Not healthy: ${problems.join('; ')}.`
 }
 
 function notesOf({ status, problem }: ReplicaRow): string[] {
@@ -153,14 +152,10 @@ export function historyTable(terms: readonly PastTerm[], wallMs: number): string
     ...[phases.detectMs, phases.acquireMs, phases.startMs, phases.healthyMs, gapMs].map((ms) =>
       shortDuration(ms),
     ),
-    endOf(end),
+    end.endedBecause ?? (end.ended === null ? 'current' : 'unknown'),
     shortDuration(stopMs),
   ])
   return table(HEAD, rows)
 }
 
 const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP'.split(',')
-
-function endOf({ ended, endedBecause }: Pick<PastTerm, 'ended' | 'endedBecause'>): string {
-  return endedBecause ?? (ended === null ? 'current' : 'unknown')
-}

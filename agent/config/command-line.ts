@@ -43,9 +43,8 @@ export function addExamples(
   return command.addHelpText('after', () => `\nExamples:\n${text()}`)
 }
 
-/** Headings of the commands in `--help`. A command belongs to people unless it sets `IN_PODS` as its group. */
+/** The group of a command in `--help`. A command belongs to people unless it sets this group. */
 export const IN_PODS = 'In pods:'
-const FOR_PEOPLE = 'For people:'
 
 const PLUGIN = 'kubectl-langflow_leader'
 const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
@@ -65,7 +64,7 @@ export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'lang
     .exitOverride()
     .configureOutput({ writeOut: print })
     .configureHelp({ optionDescription })
-    .commandsGroup(FOR_PEOPLE)
+    .commandsGroup('For people:')
     .helpCommand('help [command]', 'display help for a command')
     .enablePositionalOptions()
     .hook('preAction', (_, command) => {

@@ -7,13 +7,12 @@ import {
   REQUEST_DETAILS,
   REQUESTS,
 } from '../lease/operator-annotations.ts'
+import type { Statement, WriteKind } from '../lease/written-lease.ts'
 import {
   historyClosed,
   historyWithNew,
   historyWithPresent,
   REQUEST_ANNOTATIONS,
-  type Statement,
-  type WriteKind,
   writtenLease,
 } from '../lease/written-lease.ts'
 import { isOlder } from '../python-version.ts'

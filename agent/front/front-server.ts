@@ -96,10 +96,7 @@ function listenForRequests(server: FrontServer, { arrived, failed, clock }: Serv
   })
 }
 
-/**
- * The connection ends with the current answer. Node would create some 1,600 requests from one read, and 200 such
- * connections filled the heap.
- */
+/** The connection ends with the current answer: Node would make some 1,600 requests from one read. */
 function refusePipelined(socket: Socket, before: ServerResponse): void {
   stopParser(socket)
   queueMicrotask(() => socket.pause())

@@ -66,7 +66,7 @@ export class Sending {
           this.#failed(new Error('the connection ended without an answer'))
       })
       .once('socket', () => this.#connected())
-      .once('continue', () => this.#invited())
+      .once('continue', () => this.#phase.name === 'offered' && this.#send())
       .once('response', (answer) => this.#isAnswered(answer))
       .on('error', (error) => this.#failed(error))
     if (exchange.upgrades)
@@ -94,10 +94,6 @@ export class Sending {
     this.#options.upstream.reached()
     if (this.#isOffer) this.#phase = { name: 'offered' }
     else this.#send()
-  }
-
-  #invited(): void {
-    if (this.#phase.name === 'offered') this.#send()
   }
 
   #send(): void {

@@ -18,9 +18,7 @@ export function readInterpreter(file: string): string | undefined {
   })
 }
 
-/**
- * Writes another path as the interpreter, in a file that no process executes. Throws `RangeError` if it is too long.
- */
+/** Writes another path as the interpreter of a file that no process executes. Throws `RangeError` if it is too long. */
 export function writeInterpreter(file: string, path: string): void {
   withFile(file, constants.O_RDWR, (fd) => {
     const { offset, size } = find(fd) ?? { offset: 0, size: 0 }

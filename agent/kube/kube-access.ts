@@ -8,8 +8,6 @@ import { fileSignature } from '../file-signature.ts'
 
 const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount'
 
-const MISSING = ['ENOENT', 'ENOTDIR']
-
 /** A kubeconfig, or a pod's ServiceAccount, cannot be used. The message is one sentence with the required change. */
 export class KubeConfigError extends FatalError {
   override readonly name = 'KubeConfigError'
@@ -59,7 +57,7 @@ export async function findAccess({
   if (listed.length > 0) return from(listed)
   const usual = join(env.HOME ?? homedir(), '.kube', 'config')
   // A file that this user may not look for is not missing: reading it reports the reason.
-  if (!MISSING.includes(fileSignature(usual))) return from([usual])
+  if (!['ENOENT', 'ENOTDIR'].includes(fileSignature(usual))) return from([usual])
   throw new KubeConfigError(
     host
       ? 'this pod has no ServiceAccount token: mount one into this container, or set --kubeconfig'

@@ -3,15 +3,14 @@ import type { Socket } from 'node:net'
 import { buildConnector, Client, type Dispatcher, ProxyAgent } from 'undici'
 import type { Clock } from '../clock.ts'
 import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-access.ts'
+import type { ApiTarget, Verb } from './kube-errors.ts'
 import {
   ApiError,
-  type ApiTarget,
   connectionError,
   parseStatus,
   refusedRequest,
   timeoutError,
   unexpectedReply,
-  type Verb,
 } from './kube-errors.ts'
 
 /** Below the 90 s after which a Go server closes an idle connection, so that no request meets a closing connection. */

@@ -1,14 +1,13 @@
 import { ApiError } from '../kube/kube-errors.ts'
+import type { FrontAccess, Lease } from './lease.ts'
 import {
   epochOf,
   FRONT,
-  type FrontAccess,
   frontNote,
   holderOf,
   isNewer,
   isReleased,
   LANGFLOW,
-  type Lease,
   OWNER,
   RELEASED,
   SUCCESSOR,

@@ -188,10 +188,7 @@ export type ToLauncher =
   | { type: 'start'; epoch: number }
   | { type: 'healthy' } // the workload has become so
   | { type: 'prepare' } // the leader serves, so the standby no longer waits for that start
-  /**
-   * SIGTERM, SIGKILL after `graceMs`, then a confirmation. A repeated stop can only be earlier. The grant stays in
-   * force during the stop.
-   */
+  /** SIGTERM, SIGKILL after `graceMs`, confirmation, all under the grant in force. A repeated stop is only earlier. */
   | { type: 'stop'; graceMs: number }
   | { type: 'kill' } // SIGKILL to every process now, and the end of the grant
 

@@ -23,7 +23,6 @@ export const PAGE_POLICY =
   `default-src 'none'; style-src 'sha256-${hash('sha256', STYLE, 'base64')}'; ` +
   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-const EVERY_S = 2
 const HEADS = ['Pod', 'Role', 'LangFlow', 'Standby', 'Revision', 'Why'].map((name) => `<th>${name}</th>`)
 
 /** @param rows this replica first, whose status is known */
@@ -45,7 +44,7 @@ export function pageOf(rows: readonly ReplicaRow[]): string {
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="${EVERY_S}">
+<meta http-equiv="refresh" content="2">
 <title>${escaped(sentence)}</title>
 <style>${STYLE}</style>
 </head>
@@ -61,10 +60,7 @@ ${notices.join('')}
 `
 }
 
-/**
- * The leader, the replicas that could take over, and whether all is well: exactly one replica serves, and another one
- * could and may take over.
- */
+/** The leader, the replicas that could take over, and whether one replica serves and another one may take over. */
 export function verdictOf(rows: readonly ReplicaRow[]) {
   const leading = rows.filter(({ status }) => status?.role === 'leader')
   const standbys = rows.filter(({ status }) => status?.couldTakeOver)

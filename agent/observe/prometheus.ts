@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { flagOf } from '../config/setting.ts'
 import type { Verb } from '../kube/kube-errors.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import { whyColder } from '../link/link-messages.ts'
@@ -69,11 +70,10 @@ const HELP = {
 type Name = keyof typeof HELP
 type Labels = Readonly<Record<string, string>>
 type Samples = readonly (readonly [Labels, number])[]
-type Absent = null
 type Reason = ReasonCode | 'unknown'
 
 /** A scrape reads these values from the status. A name with `_total` is a counter. */
-const READINGS: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | Samples | Absent } = {
+const READINGS: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | Samples | null } = {
   langflow_leader_kill_deadline_seconds: ({ leadership: { killInMs } }) =>
     killInMs === null ? null : Math.max(0, killInMs) / 1000,
   langflow_leader_doubt: (now) => now.leadership.doubt,
@@ -107,7 +107,10 @@ const READINGS: { readonly [N in Name]?: (now: AgentStatus) => number | boolean 
   langflow_leader_standby_state: ({ standby: { mode, state: now } }) =>
     STANDBY_STATES.map((state) => [{ mode, state }, Number(state === now)]),
   langflow_leader_configured_seconds: ({ timings }) =>
-    Object.entries(timings).map(([key, ms]) => [{ setting: snakeCase(key) }, ms / 1000]),
+    Object.entries(timings).map(([key, ms]) => [
+      { setting: flagOf(key).slice(2).replaceAll('-', '_') },
+      ms / 1000,
+    ]),
   langflow_leader_flows_info: ({ flowsDigest: digest }) => info({ digest }),
   langflow_leader_revision_failed: ({ revision, onTrial }) => info({ revision, reason: onTrial?.failed }),
   langflow_leader_front_forwarded_total: ({ traffic }) => each('to', traffic.front?.forwarded),
@@ -120,10 +123,6 @@ function info(labels: Readonly<Record<string, string | null | undefined>>): Samp
 
 function each(label: string, counts: Readonly<Record<string, number>> = {}): Samples {
   return Object.entries(counts).map(([value, count]) => [{ [label]: value }, count])
-}
-
-function snakeCase(key: string): string {
-  return key.replace(/Ms$/, '').replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)
 }
 
 export type Exposition = Pick<ReturnType<typeof createMetrics>, 'contentType' | 'expose'>

@@ -38,8 +38,7 @@ export function watchOtherLeases(options: OtherLeasesOptions): { close(): void }
         bar(null)
         return
       }
-      // Peers that cannot be reached yet, such as before their name resolves, do not delay the start, and are asked
-      // again.
+      // Peers that cannot be reached yet, such as before their name resolves, delay no start, and are asked again.
       const problem = rival === undefined ? null : describe(rival, options.lease)
       bar(problem)
       if (problem !== null) repeats.happened('rivals', problem)

@@ -1,13 +1,12 @@
 import { type Clock, pause, type Timer } from '../clock.ts'
 import { findAloneMembers, findMembers, type Seen } from './membership.ts'
+import type { ProcessIdentity, ProcessStat } from './proc.ts'
 import {
   carries,
   isDead,
   isEnding,
   isKernelThread,
   isSame,
-  type ProcessIdentity,
-  type ProcessStat,
   readProcesses,
   readStat,
   threadStates,
@@ -225,10 +224,7 @@ abstract class SignalledTree {
     )
   }
 
-  /**
-   * Needs no /proc: until the child is reaped, its pid and group are its own, and so are those of the processes that it
-   * has forked and outlives.
-   */
+  /** Needs no /proc: until the child is reaped, its pid and group are its own, and those of the processes it forked. */
   private signalChildGroup(signal: NodeJS.Signals): void {
     const { child, first } = this
     if (child === undefined || child.exited) return

@@ -41,46 +41,11 @@ const Front = object({
 /** Of the peers that answered recently (`seen`), those that could take over, also while takeovers are paused. */
 const Peers = object({ ready: z.number(), seen: z.number() })
 
-const Switchover = object({
-  what: word<OperatorRequest['what']>(),
-  to: z.string(),
-  /** `refused`, for the reason: the leader removed the request, and did nothing. */
-  state: word<'requested' | 'under way' | 'refused'>(),
-  reason: text,
-})
-
-const PublishedTerm = object({
-  ...Term.shape,
-  because: word<PastTerm['because']>(),
-  endedBecause: z.nullable(word<NonNullable<PastTerm['endedBecause']>>()),
-})
-
-const Workload = object({
-  state: word<WorkloadState>(),
-  epoch: number,
-  identity: text,
-  pid: number,
-  killAt: number,
-  deadmanFirings: z.number(),
-  freezes: z.number(),
-  orderedAt: number,
-  servedSince: number,
-  loss: z.nullable(object({ role: z.enum(['worker', 'master']), pids: z.array(z.number()) })),
-  launcher: word<'connected' | 'missing' | 'silent'>(),
-  healthy: z.boolean(),
-  lastProbe: text,
-  /** For how long it has not answered `/health` although it works, and the CPU time that it used. */
-  busy: z._default(z.nullable(object({ ms: z.number(), cpuMs: z.number() })), null),
-})
-
 const Status = object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
   version: z.string(),
   revision: text,
-  /**
-   * Why its pod is not Ready for Kubernetes until its revision has served. With the code of a failure: why no replica
-   * makes way for it at present.
-   */
+  /** Why its pod is not Ready until its revision has served; after a failure, why no replica makes way for it now. */
   onTrial: z.nullable(object({ reason: z.string(), failed: z.nullable(word<EndedBecause>()) })),
   podAgeMs: number,
   now: z.string(),
@@ -109,7 +74,23 @@ const Status = object({
     planned: z._default(z.nullable(object({ reason: z.string(), leftMs: z.number() })), null),
     coolDownMs: number,
   }),
-  workload: Workload,
+  workload: object({
+    state: word<WorkloadState>(),
+    epoch: number,
+    identity: text,
+    pid: number,
+    killAt: number,
+    deadmanFirings: z.number(),
+    freezes: z.number(),
+    orderedAt: number,
+    servedSince: number,
+    loss: z.nullable(object({ role: z.enum(['worker', 'master']), pids: z.array(z.number()) })),
+    launcher: word<'connected' | 'missing' | 'silent'>(),
+    healthy: z.boolean(),
+    lastProbe: text,
+    /** For how long it has not answered `/health` although it works, and the CPU time that it used. */
+    busy: z._default(z.nullable(object({ ms: z.number(), cpuMs: z.number() })), null),
+  }),
   /** `newest`: the newest version that has led. `outdated`: `version` is older, so that it does not take the Lease. */
   langflow: object({ version: text, newest: text, outdated: z.boolean() }),
   standby: object({
@@ -135,9 +116,23 @@ const Status = object({
   }),
   // The operators' requests in the Lease.
   pause: z.nullable(object({ until: text, reason: text })),
-  switchover: z.nullable(Switchover),
+  switchover: z.nullable(
+    object({
+      what: word<OperatorRequest['what']>(),
+      to: z.string(),
+      /** `refused`, for the reason: the leader removed the request, and did nothing. */
+      state: word<'requested' | 'under way' | 'refused'>(),
+      reason: text,
+    }),
+  ),
   lastDrill: z.nullable(object({ at: z.string(), result: word<'ok' | 'missed' | 'failed'>() })),
-  history: z.array(PublishedTerm),
+  history: z.array(
+    object({
+      ...Term.shape,
+      because: word<PastTerm['because']>(),
+      endedBecause: z.nullable(word<NonNullable<PastTerm['endedBecause']>>()),
+    }),
+  ),
   /** Digest of the files from which LangFlow loads its flows, to compare replicas. */
   flowsDigest: text,
   /** Digest keyed by LANGFLOW_SECRET_KEY. It only shows whether two replicas have the same key. */
@@ -157,7 +152,7 @@ export type AgentStatus = Immutable<z.infer<typeof Status>>
 export type Check = Immutable<z.infer<typeof Check>>
 export type FrontView = Immutable<z.infer<typeof Front>>
 export type PeersView = Immutable<z.infer<typeof Peers>>
-export type SwitchoverView = Immutable<z.infer<typeof Switchover>>
+export type SwitchoverView = NonNullable<AgentStatus['switchover']>
 
 /** Reads the `/status` of a replica of this or another version. `null`: it is not a status. */
 export function statusOf(answer: unknown): AgentStatus | null {

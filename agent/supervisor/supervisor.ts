@@ -5,16 +5,14 @@ import { Loop } from '../loop.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import type { HealthHandlers, HealthProbe } from './health-probe.ts'
-import {
-  type AgentFlags,
-  type Connections,
-  initialRecord,
-  statusOf,
-  type WorkloadEffect,
-  type WorkloadEvent,
-  type WorkloadRecord,
-  workloadOf,
+import type {
+  AgentFlags,
+  Connections,
+  WorkloadEffect,
+  WorkloadEvent,
+  WorkloadRecord,
 } from './workload-record.ts'
+import { initialRecord, statusOf, workloadOf } from './workload-record.ts'
 import { step } from './workload-step.ts'
 
 /** The agent's access to the machine, a seam for tests. */
@@ -22,10 +20,7 @@ export interface SupervisorMachine {
   readonly clock: Clock
   portFree(): Promise<boolean>
   connections(): Connections
-  /**
-   * Only if agent and launcher share one process tree (`run`): kills the launcher and its remaining processes, and
-   * resolves when none is alive.
-   */
+  /** Only in one process tree (`run`): kills the launcher and its remaining processes. Resolves when none is alive. */
   readonly reclaim?: () => Promise<void>
 }
 

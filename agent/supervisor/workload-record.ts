@@ -2,17 +2,15 @@ import type { AgentOptions } from '../config/options.ts'
 import type { Fact, Remedy, Why, Workload, WorkloadOrder } from '../election/state.ts'
 import { NEVER } from '../election/state.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
-import {
-  type Digests,
-  describeLoss,
-  type Hello,
-  NOTHING,
-  type ToAgent,
-  type ToLauncher,
-  UNKNOWN_DIGESTS,
-  type WorkloadState,
-  type WorkloadView,
+import type {
+  Digests,
+  Hello,
+  ToAgent,
+  ToLauncher,
+  WorkloadState,
+  WorkloadView,
 } from '../link/link-messages.ts'
+import { describeLoss, NOTHING, UNKNOWN_DIGESTS } from '../link/link-messages.ts'
 import type { Log } from '../observe/log.ts'
 import type { ProbedState } from './health-probe.ts'
 

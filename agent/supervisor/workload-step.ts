@@ -273,8 +273,7 @@ function because(record: WorkloadRecord, cause: WorkloadCause, wasStarting: bool
 function ended(before: WorkloadRecord, ms: number, wasStarting: boolean): WorkloadRecord {
   const record = emit(withDeadline(before, { kill: NEVER }), { type: 'stopped', ms })
   if (record.endOrder !== null) return record
-  // The agent had ordered nothing, so the launcher's own deadman acted. A start that still waited for its standby is
-  // ordered again.
+  // Nothing was ordered, so the launcher's deadman acted. A start that still waited for its standby is ordered again.
   const reason = wasStarting
     ? 'the launcher cancelled the start, because leadership was in doubt'
     : 'the launcher stopped LangFlow by its own clock'

@@ -32,8 +32,6 @@ const CHECK_SETTINGS = {
   ...OUTPUT_SETTINGS,
 }
 
-type CheckOptions = Values<typeof CHECK_SETTINGS>
-
 export function addCheck(program: Command): void {
   const command = program
     .command('check')
@@ -67,7 +65,7 @@ export function addCheck(program: Command): void {
   })
 }
 
-async function fromFiles(files: readonly string[], options: CheckOptions) {
+async function fromFiles(files: readonly string[], options: Values<typeof CHECK_SETTINGS>) {
   const { readStream } = await import('../manifests/manifest-stream.ts')
   const { manifestOf, titleOf } = await import('../manifests/manifest.ts')
   const { OperationError } = await import('../exit-codes.ts')

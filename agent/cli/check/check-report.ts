@@ -1,9 +1,7 @@
 import { type Format, formatted } from '../output.ts'
 import type { Finding, Verdict } from './check.ts'
 
-export type FailOn = Finding['severity'] | 'unknown'
-
-export function passes({ findings, unknown }: Verdict, failOn: FailOn): boolean {
+export function passes({ findings, unknown }: Verdict, failOn: Finding['severity'] | 'unknown'): boolean {
   if (failOn === 'unknown') return findings.length + unknown.length === 0
   return !findings.some(({ severity }) => failOn === 'warning' || severity === 'error')
 }

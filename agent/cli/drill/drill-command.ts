@@ -5,7 +5,6 @@ import { parseDuration } from '../../config/values.ts'
 import { OPERATE_SETTINGS, OUTPUT_SETTINGS, parseUrl } from '../cluster-settings.ts'
 
 export const SCENARIOS = ['switchover', 'delete-pod', 'force-delete-pod'] as const
-export type Scenario = (typeof SCENARIOS)[number]
 
 const DRILL_SETTINGS = {
   ...group('Drill', {

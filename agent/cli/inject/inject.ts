@@ -21,7 +21,7 @@ export function inject(objects: readonly Fields[], options: InjectOptions) {
   for (const found of findLangflows(manifests, options.container)) {
     const workload = readWorkload(found, options)
     const { manifest, langflow, port } = workload
-    refuseUnfit(workload, options)
+    for (const reason of reasonsAgainst(workload, options)) throw unfit(manifest, reason)
     warnings.push(...warningsAbout(workload).map((sentence) => `warning: ${titleOf(manifest)}: ${sentence}`))
     const added = objectsFor(workload, options).map(manifestOf)
     // The added objects stand before the workload, which requires them, and after objects such as the namespace.
@@ -55,12 +55,7 @@ function brokenRules(manifests: readonly Manifest[], container: string | null): 
   })
 }
 
-/** Throws `FatalError` if inject cannot add an agent to the workload. */
-function refuseUnfit(workload: Workload, options: InjectOptions): void {
-  const [reason] = reasonsAgainst(workload, options)
-  if (reason !== undefined) throw unfit(workload.manifest, reason)
-}
-
+/** Why inject cannot add an agent to the workload. */
 function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<string> {
   const { langflow, container, pod } = workload
   if (agentIn(pod) !== null)

@@ -146,12 +146,8 @@ function leaseFacts({ metadata, spec }: KubeObject): string[] {
 
 function podFacts(pod: KubeObject): string[] {
   const { phase } = asFields(pod.status)
-  const facts = {
-    node: asFields(pod.spec).nodeName,
-    phase,
-    containers: containersOf(pod).map(containerFacts),
-  }
-  return renderStream([facts]).split('\n')
+  const { nodeName: node } = asFields(pod.spec)
+  return renderStream([{ node, phase, containers: containersOf(pod).map(containerFacts) }]).split('\n')
 }
 
 function containersOf({ spec, status }: KubeObject) {
@@ -171,14 +167,8 @@ function containerFacts({ container, status }: ReturnType<typeof containersOf>[n
   const variables = (container.env ?? []).map(({ name, value = 'from another object' }) =>
     name.startsWith('LEADER_') && name !== API_KEY ? `${name}=${value}` : name,
   )
-  return {
-    name: container.name,
-    ready,
-    restarts,
-    reasons,
-    args: words.slice(0, words.indexOf('--')),
-    variables,
-  }
+  const args = words.slice(0, words.indexOf('--'))
+  return { name: container.name, ready, restarts, reasons, args, variables }
 }
 
 const OWN_LINE =

@@ -94,8 +94,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     this.release()
     if (this.phase.name === 'due') this.begin()
     if (this.phase.name === 'preparing') await this.settled.promise
-    // If the launcher hangs here, for example on a network file system, nothing of the workload executes. The clocks
-    // are compared afterwards.
+    // If the launcher hangs here, such as on a network file system, nothing executes. The clocks are compared later.
     this.verify()
   }
 

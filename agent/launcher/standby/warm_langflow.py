@@ -310,10 +310,8 @@ def remember_manifests():
 
 
 def rehearse_components():
-    """
-    Imports the modules of LangFlow's own catalog of components, and discards the catalog. The user's components do not run: their
-    modules would stay in the process with what they have read, such as an environment without an epoch.
-    """
+    """Imports the modules of LangFlow's own catalog of components, and discards the catalog. The user's components do not run:
+    their modules would stay in the process with what they have read, such as an environment without an epoch."""
     from langflow.services.deps import get_settings_service
     from langflow.services.utils import register_all_service_factories
     from lfx.interface.components import component_cache, get_and_cache_all_types_dict
@@ -385,10 +383,8 @@ def compare_models_once():
 
 
 def compare_password_once():
-    """
-    LangFlow compares the superuser's hash with an old default password, then with the given one, 0.3 s each, also if it has just
-    made the hash. A hash that fits the given password fits no other.
-    """
+    """LangFlow compares the superuser's hash with an old default password, then with the given one, 0.3 s each, also if it has just
+    made the hash. A hash that fits the given password fits no other."""
     from langflow.services import utils
 
     usual = utils.setup_superuser
