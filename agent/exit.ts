@@ -20,10 +20,6 @@ export class UsageError extends FatalError {
 /** The exit code of a command for people if the API server or the agent does not answer, or refuses the user. */
 export const UNREACHABLE = 4
 
-export function exitCodeOf(error: unknown): number {
-  return error instanceof FatalError ? error.exitCode : 1
-}
-
 export function reportOf(error: unknown): string {
   if (error instanceof UsageError) return oneLine(error.message)
   if (error instanceof FatalError) return `langflow-leader: ${oneLine(error.message)}`

@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import { Command, CommanderError } from 'commander'
-import { exitCodeOf, print, reportOf, UsageError } from '../exit.ts'
+import { FatalError, print, reportOf, UsageError } from '../exit.ts'
 import { REDACTED } from '../redaction.ts'
 import { VERSION } from '../version.ts'
 import { optionDescription, SettingOption } from './setting.ts'
@@ -46,14 +46,11 @@ export function addExamples(
 /** The group of a command in `--help`. A command belongs to people unless it sets this group. */
 export const IN_PODS = 'In pods:'
 
-const PLUGIN = 'kubectl-langflow_leader'
-const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
-
 export function invocationOf([, path = '', ...args]: readonly string[]): { name: string; args: string[] } {
   const called = basename(path)
-  if (called === PLUGIN_COMPLETION)
+  if (called === 'kubectl_complete-langflow_leader')
     return { name: 'kubectl langflow-leader', args: ['complete', '--', ...args] }
-  return { name: called === PLUGIN ? 'kubectl langflow-leader' : 'langflow-leader', args }
+  return { name: called === 'kubectl-langflow_leader' ? 'kubectl langflow-leader' : 'langflow-leader', args }
 }
 
 export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'langflow-leader'): Command {
@@ -112,6 +109,6 @@ export async function runProgram(program: Command, args: readonly string[]): Pro
     // Help or version, already printed. Without a command, commander prints the help as an error.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
     process.stderr.write(`${reportOf(error)}\n`)
-    return exitCodeOf(error)
+    return error instanceof FatalError ? error.exitCode : 1
   }
 }

@@ -9,7 +9,6 @@ const LEAST_WATCH_SECONDS = 300
 
 /** In characters, far above any watched object. A longer line is not an event. */
 const LONGEST_LINE = 4 * 1024 * 1024
-const PAGE = '100'
 
 export const POD: Kind = { kind: 'Pod', resource: 'pods', base: '/api/v1' }
 export const NAMESPACE: Kind = { ...POD, kind: 'Namespace', resource: 'namespaces', isClusterWide: true }
@@ -57,7 +56,7 @@ export class KubeObjects {
   async list(kind: Kind, deadlineMs: number): Promise<KubeObject[]> {
     const all: KubeObject[] = []
     for (let next: string | undefined; ; ) {
-      const query = { limit: PAGE, ...(next === undefined ? {} : { continue: next }) }
+      const query = { limit: '100', ...(next === undefined ? {} : { continue: next }) }
       const call = this.call('list', kind, null, undefined, query)
       const { value, status } = await this.json(call, deadlineMs)
       const { items, metadata } = value as { items?: unknown; metadata?: { continue?: string } }

@@ -9,7 +9,6 @@ import { VERSION } from '../version.ts'
 const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const TAKEOVER_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 120, 300, 600]
 
-const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
 const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
 /** Codes of the failures after which LangFlow may be restarted in its term. */
 const RESTARTS = ['workload_exited', 'workload_unhealthy', 'workload_lost', 'deadman', 'content_changed']
@@ -105,7 +104,7 @@ const READINGS: { readonly [N in Name]?: (now: AgentStatus) => number | boolean 
   process_cpu_seconds_total: () => (process.cpuUsage().user + process.cpuUsage().system) / 1e6,
   langflow_leader_build_info: () => info({ version: VERSION, node: process.versions.node }),
   langflow_leader_standby_state: ({ standby: { mode, state: now } }) =>
-    STANDBY_STATES.map((state) => [{ mode, state }, Number(state === now)]),
+    ['ready', 'preparing', 'none'].map((state) => [{ mode, state }, Number(state === now)]),
   langflow_leader_configured_seconds: ({ timings }) =>
     Object.entries(timings).map(([key, ms]) => [
       { setting: flagOf(key).slice(2).replaceAll('-', '_') },
