@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import type { Verdict } from '../../agent/cli/check/check.ts'
 import { CASES } from '../deploy/chart-cases.ts'
 import { rendered } from '../deploy/helm.ts'
@@ -11,6 +11,16 @@ import { ACCOUNT, startControlPlane } from '../harness/control-plane.ts'
 
 const plane = await startControlPlane()
 after(() => plane.close())
+const namespace = await plane.newNamespace()
+const apply = (text: string) => plane.kubectl(['apply', `--namespace=${namespace}`, '-f', '-'], text)
+await apply(readFileSync(join(DEPLOY, 'langflow.yaml'), 'utf8'))
+const stringData = {
+  'secret-key': `${'k'.repeat(42)}A=`,
+  'superuser-password': 'a-password',
+  'database-url': 'postgresql://db/flows',
+}
+const metadata = { name: 'langflow' }
+await apply(JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata, stringData }))
 
 /** `found`: the worst outcome of each rule that has one. */
 async function run(args: readonly string[], stdin = '') {
@@ -31,20 +41,6 @@ test('check -f finds in no case of the chart an error or an unexpected warning',
 })
 
 describe('check of a cluster', () => {
-  let namespace: string
-  before(async () => {
-    namespace = await plane.newNamespace()
-    await apply(readFileSync(join(DEPLOY, 'langflow.yaml'), 'utf8'))
-    const stringData = {
-      'secret-key': `${'k'.repeat(42)}A=`,
-      'superuser-password': 'a-password',
-      'database-url': 'postgresql://db/flows',
-    }
-    const metadata = { name: 'langflow' }
-    await apply(JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata, stringData }))
-  })
-
-  const apply = (text: string) => plane.kubectl(['apply', `--namespace=${namespace}`, '-f', '-'], text)
   const asked = (kubeconfig: string) => run(['-n', namespace, '--kubeconfig', kubeconfig])
 
   test('an administrator gets a verdict on each check of deploy/langflow.yaml, and the missing verb of a Role', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { VERSION } from '../../agent/version.ts'
 import { CASES } from '../deploy/chart-cases.ts'
@@ -17,16 +17,13 @@ after(() => plane.close())
 
 /** The operator's own kinds. Only their schemas are needed: no operator runs here. */
 const EXTERNAL_SECRETS = join(import.meta.dirname, '../deploy/crds/external-secrets.yaml')
+await plane.kubectl(['apply', '-f', EXTERNAL_SECRETS])
+await plane.kubectl(['wait', '--for=condition=Established', '-f', EXTERNAL_SECRETS])
 /** Groups whose kinds this API server does not have. */
 const NOT_HERE = /^(gateway\.networking\.k8s\.io|monitoring\.coreos\.com|security\.istio\.io)\//
 
 /** Runs the API server with the admission plugins of a cluster, in namespaces that enforce "restricted". */
 describe('deploy/ on kube-apiserver', () => {
-  before(async () => {
-    await plane.kubectl(['apply', '-f', EXTERNAL_SECRETS])
-    await plane.kubectl(['wait', '--for=condition=Established', '-f', EXTERNAL_SECRETS])
-  })
-
   async function restrictedNamespace(): Promise<string> {
     const namespace = await plane.newNamespace()
     const levels = ['enforce', 'warn', 'audit'].map((mode) => `pod-security.kubernetes.io/${mode}=restricted`)

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { LAUNCH } from '../../agent/cli/manifests/pod-spec.ts'
 import { fixture } from '../cli/inject/streams.ts'
@@ -25,28 +25,22 @@ function block(language: string, mark: string): string {
   return text.replaceAll('REGISTRY', 'registry.example.org')
 }
 
+const dir = mkdtempSync(join(tmpdir(), 'inject-helm-'))
+after(() => rmSync(dir, { recursive: true, force: true }))
+const executable = { mode: 0o755 }
+mkdirSync(join(dir, 'bin'))
+const program = `#!/bin/sh\nexec '${process.execPath}' '${BUNDLE}' "$@"\n`
+writeFileSync(join(dir, 'bin/langflow-leader'), program, executable)
+writeFileSync(join(dir, 'inject.sh'), block('sh', '#!/bin/sh'), executable)
+mkdirSync(join(dir, 'langflow-leader-inject'))
+writeFileSync(join(dir, 'langflow-leader-inject/plugin.yaml'), block('yaml', 'postrenderer/v1'))
+for (const name of ['langflow-ide', 'langflow-runtime'] as const) {
+  mkdirSync(join(dir, name, 'templates'), { recursive: true })
+  writeFileSync(join(dir, name, 'Chart.yaml'), `apiVersion: v2\nname: ${name}\nversion: 0.1.1\n`)
+  writeFileSync(join(dir, name, 'templates/all.yaml'), fixture(name))
+}
+
 describe("LangFlow's charts with the post-renderer of docs/guide/inject.md", () => {
-  let dir: string
-
-  before(async () => {
-    dir = mkdtempSync(join(tmpdir(), 'inject-helm-'))
-    const executable = { mode: 0o755 }
-    mkdirSync(join(dir, 'bin'))
-    const program = `#!/bin/sh\nexec '${process.execPath}' '${BUNDLE}' "$@"\n`
-    writeFileSync(join(dir, 'bin/langflow-leader'), program, executable)
-    writeFileSync(join(dir, 'inject.sh'), block('sh', '#!/bin/sh'), executable)
-    mkdirSync(join(dir, 'langflow-leader-inject'))
-    writeFileSync(join(dir, 'langflow-leader-inject/plugin.yaml'), block('yaml', 'postrenderer/v1'))
-    for (const name of ['langflow-ide', 'langflow-runtime'] as const) {
-      mkdirSync(join(dir, name, 'templates'), { recursive: true })
-      writeFileSync(join(dir, name, 'Chart.yaml'), `apiVersion: v2\nname: ${name}\nversion: 0.1.1\n`)
-      writeFileSync(join(dir, name, 'templates/all.yaml'), fixture(name))
-    }
-  })
-  after(async () => {
-    rmSync(dir, { recursive: true, force: true })
-  })
-
   for (const [version, renderer] of [
     [3, './inject.sh'],
     [4, 'langflow-leader-inject'],
