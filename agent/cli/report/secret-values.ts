@@ -6,6 +6,9 @@ import { REDACTED } from '../../redaction.ts'
 const SHORTEST = 6
 /** `langflow` is the name of the user in many databases. */
 const NO_SECRET = 'langflow-leader'
+/** `https://user:password@host` or a token alone; `password=value`, `{token: value}`, `password value`, `Bearer value`. */
+const URL_CREDENTIAL = /:\/\/(?:[^\s:@/]{0,200}:)?([^\s@]{1,500})@/g
+const NAMED_CREDENTIAL = /(?:passw|token|secret|key|bearer|basic)[\w-]{0,60}["']?[\s:=]+["']?([^\s"'&;,}]+)/gi
 
 /** Removes the values of Secrets from texts, each text inside of a value, and their encoded forms. */
 export function secretRemover(values: readonly Buffer[]): (text: string) => string {
@@ -22,16 +25,16 @@ export function secretRemover(values: readonly Buffer[]): (text: string) => stri
   }
 }
 
-/** A text, and those inside of it: strings of JSON, lines, values of `key=value` and `key: value`, passwords of URLs, decoded base64. */
+/** A text, and those inside of it: strings of JSON, lines, values of `key=value` and `key: value`, credentials of URLs, decoded base64. */
 function* leavesOf(whole: string, depth = 0): Generator<string> {
   const text = whole.trim().toWellFormed()
   if (text.length < SHORTEST || depth > 4) return
   yield text
-  const parts = text.split('\n')
-  for (const [, , value = ''] of text.matchAll(/^(?:export\s+)?[^\s:=]+[:=]\s*(["']?)(.+)\1$/gm))
+  const parts = text.split(/\n| #|^- /m)
+  for (const [, , value = ''] of text.matchAll(/^(?:export +)?[^\s:=]+ *[:=]\s*(["']?)(.+)\1$/gm))
     parts.push(value)
-  for (const [, password = ''] of text.matchAll(/:\/\/[^\s:@/]*:([^\s@]+)@/g))
-    parts.push(password, decodeUrl(password))
+  for (const pattern of [URL_CREDENTIAL, NAMED_CREDENTIAL])
+    for (const [, credential = ''] of text.matchAll(pattern)) parts.push(credential, decodeUrl(credential))
   if (/^[\w+/-]+=*$/.test(text)) parts.push(Buffer.from(text, 'base64').toString())
   try {
     JSON.parse(text, (_, value) => void (typeof value === 'string' && parts.push(value)))
@@ -45,7 +48,9 @@ function formsOf(bytes: Buffer): string[] {
   const quoted = (text: string) => JSON.stringify(text).slice(1, -1)
   const text = bytes.toString()
   const base64 = [0, 1, 2].flatMap((offset) => inBase64(bytes, offset))
-  return [...[text, quoted(text), quoted(quoted(text))].map(oneLine), ...base64]
+  const base64Url = base64.map((form) => form.replaceAll('+', '-').replaceAll('/', '_'))
+  const plain = [text, encodeURIComponent(text), quoted(text), quoted(quoted(text))].map(oneLine)
+  return [...plain, ...base64, ...base64Url]
 }
 
 /** The characters that depend only on these bytes if they begin at `offset` (modulo 3) of a longer text, or of one that ends with them. */

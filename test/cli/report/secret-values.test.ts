@@ -21,6 +21,16 @@ const VALUES: readonly (readonly [what: string, value: string])[] = [
   ['the password of a registry', JSON.stringify({ auths: { 'r.example.org': SERVER } })],
   ['a variable of an env file', `A=1\nexport PASSWORD='${PASSWORD}'\nB=2\n`],
   ['a field of YAML', `user: me\npassword: ${PASSWORD}\n`],
+  ['a field of a configuration file', `[default]\naccess = me\nsecret_key = ${PASSWORD}\n`],
+  ['a field of an item of a YAML list', `users:\n- password: ${PASSWORD}\n`],
+  ['an item of a YAML list', `passwords:\n- ${PASSWORD}\n`],
+  ['a variable with a comment', `A=1\nPASSWORD=${PASSWORD} # of the database\n`],
+  ['a field of a connection string', `host=db password=${encodeURIComponent(PASSWORD)}`],
+  ['a field of a YAML object on one line', `{password: ${encodeURIComponent(PASSWORD)}, user: me}`],
+  ['a field of a query', `postgresql://db/x?user=me&password=${encodeURIComponent(PASSWORD)}`],
+  ['a password of netrc', `machine db login me password ${encodeURIComponent(PASSWORD)}\n`],
+  ['a header', `Authorization: Bearer ${encodeURIComponent(PASSWORD)}`],
+  ['the token of a URL', `https://${encodeURIComponent(PASSWORD)}@example.org/x.git`],
   ['a line', `-----BEGIN-----\n${PASSWORD}\n-----END-----\n`],
   ['the password of a URL', `postgresql://me:${encodeURIComponent(PASSWORD)}@db/x`],
 ]
@@ -29,6 +39,7 @@ const ENCODINGS: readonly (readonly [what: string, encode: (text: string) => str
   ['plain', (text) => text],
   ['in JSON', quoted],
   ['in JSON in JSON', (text) => quoted(quoted(text))],
+  ['in a URL', encodeURIComponent],
   ['in base64', (text) => Buffer.from(text).toString('base64')],
 ]
 
@@ -44,6 +55,10 @@ describe('of a Secret, a report does not contain', () => {
     assert.equal(removed(binary, `a ${binary.toString('base64')} b`), `a ${GONE} b`)
   })
 
+  test('a value in the base64 of URLs', () => {
+    assert.equal(removed('>>>???>>>', `a ${Buffer.from('>>>???>>>').toString('base64url')} b`), `a ${GONE} b`)
+  })
+
   test('values that touch, overlap, or contain each other', () => {
     const remove = secretRemover(['abcdefgh', 'efghijkl', '1abcdefgh2'].map((one) => Buffer.from(one)))
     assert.equal(remove('- 1abcdefgh2 efghijklabcdefgh abcdefghijkl -'), `- ${GONE} ${GONE} ${GONE} -`)
@@ -51,6 +66,12 @@ describe('of a Secret, a report does not contain', () => {
 
   test('the password of a URL as it stands there', () => {
     assert.equal(removed('postgresql://me:p%20ssword@db/x', 'a p%20ssword b'), `a ${GONE} b`)
+  })
+
+  test('a value with very many URLs, in time', () => {
+    const began = performance.now()
+    removed('://:'.repeat(100_000), '')
+    assert.ok(performance.now() - began < 10_000)
   })
 
   const ascii = (constraints: object) => fc.string({ unit: 'binary-ascii', ...constraints })
