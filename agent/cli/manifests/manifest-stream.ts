@@ -9,6 +9,8 @@ import { type Fields, isFields } from './manifest.ts'
 /** As kubectl reads YAML: YAML 1.1 without timestamps, and with the octal numbers of YAML 1.2. */
 const READING = {
   version: '1.1',
+  // The parser would build the value of each merged alias anew, so `plain` merges and counts. A quoted `<<` is a usual key.
+  merge: false,
   uniqueKeys: false,
   // The schema of a CRD may have integers that exceed JavaScript's safe integers.
   intAsBigInt: true,
@@ -16,8 +18,9 @@ const READING = {
   prettyErrors: false,
   customTags: (tags: Tags) => [
     ...tags.filter(
-      (tag) => typeof tag === 'string' || (tag.format !== 'TIME' && !tag.tag.endsWith(':timestamp')),
+      (tag) => typeof tag === 'string' || (tag.format !== 'TIME' && !/:(timestamp|merge)$/.test(tag.tag)),
     ),
+    { tag: 'tag:yaml.org,2002:merge', default: 'key' as const, test: /^<<$/, resolve: () => '\0<<' },
     {
       tag: 'tag:yaml.org,2002:int',
       default: true,
@@ -151,7 +154,8 @@ function valuesIn(text: string, name: string): unknown[] {
     const isTemplate = text.split('\n')[(line ?? 0) - 1]?.includes('{{')
     const advice = isTemplate ? ': this line is a template: render it first, such as with helm template' : ''
     const place = line === undefined ? name : `${name}, line ${line}`
-    throw new FatalError(`${place}: not valid YAML: ${message.split('\n')[0]}${advice}`, { cause: error })
+    const what = message.includes('call stack') ? 'its values are nested too deeply' : message.split('\n')[0]
+    throw new FatalError(`${place}: not valid YAML: ${what}${advice}`, { cause: error })
   }
 }
 
@@ -164,8 +168,14 @@ function plain(value: unknown, left: { name: string; values: number }): unknown 
     )
   if (Array.isArray(value)) return value.map((one) => plain(one, left))
   if (value instanceof Uint8Array) return Buffer.from(value).toString()
-  if (isFields(value))
-    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, plain(one, left)]))
+  if (isFields(value)) {
+    const { '\0<<': merged = [], ...own } = value
+    const sources = [merged].flat().reverse()
+    if (!sources.every(isFields)) throw new Error('a merge key << needs an object, or a list of them')
+    const ours = Object.entries(own).map(([key, one]) => [key, plain(one, left)])
+    const inherited = sources.flatMap((one) => Object.entries(plain(one, left) as Fields))
+    return Object.fromEntries([...inherited, ...ours])
+  }
   return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value
 }
 

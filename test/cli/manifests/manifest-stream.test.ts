@@ -42,6 +42,14 @@ describe('manifests are read as kubectl reads them', () => {
     for (const other of [b, c]) assert.notEqual(other!.k, a!.k)
   })
 
+  test('of merged objects, the first counts, and own keys count most', () => {
+    const [{ c }] = read(
+      'a: &a { k: 1, l: 1, m: 1 }\nb: &b { <<: *a, l: 2, p: 2 }\nc: { m: 3, <<: [*b, *a] }',
+    ) as [Fields]
+    assert.deepEqual(c, { k: 1, l: 2, m: 3, p: 2 })
+    assert.throws(() => read('a: { <<: 1 }'), { name: 'FatalError', message: /needs an object/ })
+  })
+
   test('the last value of a duplicate key counts', () => {
     assert.deepEqual(read('a: 1\na: 2'), [{ a: 2 }])
   })
@@ -75,7 +83,11 @@ describe('a stream beyond a limit is refused with exit code 2', () => {
     return `${name}: &${name} [${`${inner},`.repeat(10)}]\n`
   })
   const merged = `a: &a { k: [${'1,'.repeat(1_000)}] }\nb: [${'{ <<: *a },'.repeat(2_500)}]\n`
+  const merges = Array.from({ length: 40 }, (_, n) => `a${n + 1}: &a${n + 1} { <<: [*a${n}, *a${n}] }\n`)
+  const wide = `a: &a { k: [${'1,'.repeat(100_000)}] }\nb: { <<: [${'*a,'.repeat(100)}] }\n`
   for (const [what, text] of [
+    ['nested merge keys', `a0: &a0 { k: 1 }\n${merges.join('')}`],
+    ['a long list, merged many times', wide],
     ['10,001 aliases', `a: &x 1\nb: [${'*x,'.repeat(10_001)}]\n`],
     ['10,001 anchors', `b: [${'&x 1,'.repeat(10_001)}]\n`],
     ['nested aliases', nested],
@@ -90,6 +102,11 @@ describe('a stream beyond a limit is refused with exit code 2', () => {
     await assert.rejects(readStream(['/dev/zero']), { name: 'FatalError', exitCode: 2 })
     await assert.rejects(readStream(files), { name: 'FatalError', exitCode: 2 })
   })
+})
+
+test('a nesting that is too deep is reported as such', () => {
+  for (const text of [`a: ${'['.repeat(20_000)}${']'.repeat(20_000)}\n`, 'a: &a { <<: *a }\n'])
+    assert.throws(() => read(text), { name: 'FatalError', message: /nested too deeply/ })
 })
 
 test('a stream within the limits is read: 10,000 aliases of one anchor, and texts that look like aliases', () => {
