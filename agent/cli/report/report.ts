@@ -106,7 +106,7 @@ export async function makeReport({ objects, leaseName, source, clock }: Reading)
     ),
   ])
   const secrets = [...new Set(pods.flatMap(secretsOf))].map((name) =>
-    attempt(`Secret/${name}, whose values are removed from this report,`, () =>
+    attempt(`Secret/${name}, whose values may therefore remain in this report,`, () =>
       objects
         .get(kindOf('Secret', 'v1'), name, DEADLINE_MS)
         .catch((error: ApiError) => (error.code === 'not_found' ? null : Promise.reject(error))),

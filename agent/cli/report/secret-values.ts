@@ -4,8 +4,7 @@ import { REDACTED } from '../../redaction.ts'
 
 /** Characters of the shortest text that is removed. Shorter ones, such as `true`, are parts of many words. */
 const SHORTEST = 6
-/** `langflow` is the name of the user in many databases. */
-const NO_SECRET = 'langflow-leader'
+const NO_SECRET = 'langflow-leader' // nor `langflow`, the user in many databases
 /** `https://user:password@host` or a token alone; `password=value`, `{token: value}`, `password value`, `Bearer value`. */
 const URL_CREDENTIAL = /:\/\/(?:[^\s:@/]{0,200}:)?([^\s@]{1,500})@/g
 const NAMED_CREDENTIAL = /(?:passw|token|secret|key|bearer|basic)[\w-]{0,60}["']?[\s:=]+["']?([^\s"'&;,}]+)/gi
@@ -48,9 +47,8 @@ function formsOf(bytes: Buffer): string[] {
   const quoted = (text: string) => JSON.stringify(text).slice(1, -1)
   const text = bytes.toString()
   const base64 = [0, 1, 2].flatMap((offset) => inBase64(bytes, offset))
-  const base64Url = base64.map((form) => form.replaceAll('+', '-').replaceAll('/', '_'))
   const plain = [text, encodeURIComponent(text), quoted(text), quoted(quoted(text))].map(oneLine)
-  return [...plain, ...base64, ...base64Url]
+  return [...plain, ...base64, ...base64.map((form) => form.replaceAll('+', '-').replaceAll('/', '_'))]
 }
 
 /** The characters that depend only on these bytes if they begin at `offset` (modulo 3) of a longer text, or of one that ends with them. */
