@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { createServer } from 'node:net'
 import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '../harness/free-port.ts'
+import { listening } from '../harness/listening.ts'
 import { ask, askStatus } from '../harness/replica.ts'
 import { until } from '../harness/wait.ts'
 import { atMost, type FaultScene, faultTests, SLACK_MS, seconds } from './scene.ts'
@@ -12,6 +14,8 @@ const PROBE_MS = 1_000
 const ASKED_TWICE_MS = 11_000
 /** The limit of a first start, and the time until the stop is confirmed. */
 const GIVEN_UP_MS = 62_000
+/** The first pause before a refused start is repeated, one minute, and the handover. */
+const AGAIN_MS = 75_000
 
 /** Probes as the kubelet does, and counts the answers with 200. */
 function probed(port: number, stop: AbortSignal): Promise<number> {
@@ -89,4 +93,24 @@ describe('revisions', { concurrency: 2 }, () => {
   fault('LangFlow of a newer revision is never healthy after its grant', (scene) =>
     rollout(scene, ['unhealthy=1000000'], GIVEN_UP_MS),
   )
+
+  fault('LangFlow of a newer revision is not started, because its port is taken', async (scene, t) => {
+    const { of } = await oldRevision(scene)
+    const server = createServer()
+    const port = await listening(t, server)
+    const b = await scene.pod('b', { ...of('b', 'new'), port })
+    const refused = await scene.takenBy('b')
+    const back = await scene.watch.next('an old holder', ({ holder }) => /^a/.test(holder), refused.index)
+    server.close()
+    const again = await scene.watch.next(
+      'the new holder',
+      ({ holder }) => holder === 'b',
+      back.index,
+      AGAIN_MS,
+    )
+    atMost(again.at - refused.at, AGAIN_MS)
+    await b.agent.find('serving', ({ event, epoch }) => event === 'serving' && epoch === again.epoch)
+    await proven(scene, 'new')
+    return `led again ${seconds(back.at - refused.at)} after the grant; the new one tried again after ${seconds(again.at - back.at)}`
+  })
 })

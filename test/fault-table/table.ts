@@ -261,6 +261,10 @@ const TABLE = {
       done: '`/health_check` is always 500.',
       must: 'The same, within 62 s of the grant.',
     },
+    'LangFlow of a newer revision is not started, because its port is taken': {
+      done: 'By another process, until the old revision leads again.',
+      must: 'The revision is not blamed: it gets another grant within 75 s, leads, and is proven.',
+    },
   },
   T30: {
     'LangFlow computes and answers nothing for 15 s': {
