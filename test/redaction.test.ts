@@ -17,6 +17,14 @@ describe('a secret is removed from a text', () => {
     ['redis://:pw@redis is down', 'redis://[redacted]@redis is down'],
     ['GET /hook?token=abc&a=1 failed', 'GET /hook?token=[redacted]&a=1 failed'],
     ['GET /hook?a=1&x-api-key=abc', 'GET /hook?a=1&x-api-key=[redacted]'],
+    [
+      `langflow-leader/members: '{"key":"${'k'.repeat(32)}","maxMs":1}'`,
+      `langflow-leader/members: '{"key":"[redacted]","maxMs":1}'`,
+    ],
+    [
+      JSON.stringify({ 'langflow-leader/members': JSON.stringify({ key: 'k'.repeat(32) }) }),
+      JSON.stringify({ 'langflow-leader/members': JSON.stringify({ key: '[redacted]' }) }),
+    ],
     ['host=db password=abc user=me', 'host=db password=[redacted] user=me'],
   ] as const)
     test(text, () => assert.equal(redactText(text), left))

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
@@ -46,6 +47,7 @@ export async function runAgent(
   const { startHttpServer } = await import('../observe/http-server.ts')
   const { createMetrics } = await import('../observe/prometheus.ts')
   const { LostPods } = await import('../peers/lost-pods.ts')
+  const { consentSender } = await import('../peers/members.ts')
   const { Peers } = await import('../peers/peers.ts')
   const { KubeEvents } = await import('../replica/kube-events.ts')
   const { Replica } = await import('../replica/replica.ts')
@@ -87,6 +89,10 @@ export async function runAgent(
         probe: (handlers) => new HealthProbe(options, clock, handlers),
       }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
+    failsafe:
+      options.failsafe === 'none'
+        ? null
+        : { key: randomBytes(24).toString('base64url'), send: consentSender(clock) },
     lostPods: options.reportLostPods
       ? (wiring) => new LostPods({ identity, leaseDurationMs, front, api: podObjects(), clock, ...wiring })
       : null,

@@ -106,11 +106,13 @@ function toAgentOptions(command: Command, given: Given, env: NodeJS.ProcessEnv):
 
 type Checked = Timings &
   Pick<Given, 'onDoubt' | 'listen' | 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'> &
-  Pick<Given, 'peers' | 'reportLostPods'> & { readonly target: Given['target'] | null }
+  Pick<Given, 'peers' | 'reportLostPods' | 'failsafe' | 'failsafeMaxMs'> & {
+    readonly target: Given['target'] | null
+  }
 
 export function conflictIn(given: Checked): string | null {
   const { listen, target, traffic, frontListen, streamGraceMs, drainTimeoutMs } = given
-  const { peers, reportLostPods } = given
+  const { peers, reportLostPods, failsafe, failsafeMaxMs, leaseDurationMs } = given
   const ofFront = traffic === 'front'
   const same = (flag: string, other: string, port: number) =>
     `${flag} and ${other} have the same port (${port}): give each its own port`
@@ -125,6 +127,14 @@ export function conflictIn(given: Checked): string | null {
     [
       reportLostPods && peers === null,
       '--report-lost-pods requires --peers: name the headless Service of all replicas',
+    ],
+    [
+      failsafe === 'peers' && peers === null,
+      '--failsafe=peers requires --peers: name the headless Service of all replicas',
+    ],
+    [
+      failsafe === 'peers' && failsafeMaxMs < 2 * leaseDurationMs,
+      `--failsafe-max (${formatDuration(failsafeMaxMs)}) must be at least twice --lease-duration: set it to at least ${formatDuration(2 * leaseDurationMs)}`,
     ],
     [
       ofFront && streamGraceMs > drainTimeoutMs,

@@ -87,6 +87,8 @@ export const AGENT_SETTINGS = {
     busyTimeoutMs: duration('30s', 0, 'how long LangFlow may miss health requests while it works'),
     onCrash: choice(['handover', 'restart'], "the action if the leader's LangFlow fails"),
     peers: optional('<host:port,…>', 'no other agent is asked', 'the addresses of all agents', parsePeers),
+    failsafe: choice(['none', 'peers'], 'what may replace the API server while it is away'),
+    failsafeMaxMs: duration('10m', 1, 'how long the leader may lead without the API server'),
     reportLostPods: onOff('set the pod of a lost replica to not Ready, as the leader'),
     traffic: choice(['readiness', 'front'], 'how requests reach only the leader'),
     listen: setting('<address>', ':8090', 'the address of /readyz, /metrics and the others', parseListen),

@@ -1,5 +1,7 @@
 import { elapsed } from '../clock.ts'
-import { durationOf, holderOf, isReleased, type Lease, looksNeverHeld } from '../lease/lease.ts'
+import { durationOf, epochOf, holderOf, isReleased, type Lease, looksNeverHeld } from '../lease/lease.ts'
+import { areDeclaredDead } from '../lease/operator-annotations.ts'
+import { reservedAfter, reservedMs } from './consent.ts'
 import type { CandidateState, Input } from './state.ts'
 
 /** The most retry periods between two proofs that the Lease is absent. */
@@ -52,16 +54,15 @@ export function heldFor({ config }: Input, state: CandidateState, lease: Lease):
   const cleared = holderOf(lease) === ''
   // Without a new renew time, another writer than the holder changed the duration.
   const edited = cleared || before?.lease?.spec?.renewTime === lease.spec?.renewTime
-  return Math.max(
-    durationOf(lease, config.leaseDurationMs),
-    cleared ? config.leaseDurationMs : 0,
-    edited ? (before?.heldMs ?? 0) : 0,
-  )
+  const ownMs = Math.max(durationOf(lease, config.leaseDurationMs), cleared ? config.leaseDurationMs : 0)
+  if (areDeclaredDead(lease, epochOf(lease))) return ownMs
+  return Math.max(ownMs, reservedMs(config, lease), edited ? (before?.heldMs ?? 0) : 0)
 }
 
 /** Monotonic ms at which any holder has lost the Lease, by the record's duration and by this replica's own. */
 function waitedOut({ config, now }: Input, state: CandidateState, last: Lease | null): number {
   const { leaseDurationMs } = config
   const recorded = last === null || looksNeverHeld(last) ? 0 : durationOf(last, leaseDurationMs)
-  return Math.max(state.vacantNotBefore, now.mono + Math.max(leaseDurationMs, recorded))
+  const heldMs = Math.max(leaseDurationMs, recorded, reservedAfter(config, last))
+  return Math.max(state.vacantNotBefore, now.mono + heldMs)
 }

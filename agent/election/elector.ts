@@ -6,11 +6,14 @@ import { LeaseWatcher, type WatcherHandlers } from '../lease/lease-watcher.ts'
 import type { LinkServer } from '../link/link-server.ts'
 import { Loop } from '../loop.ts'
 import type { Metrics } from '../observe/prometheus.ts'
+import type { ConsentAnswer, ConsentRequest } from './consent.ts'
 import type { CandidateConfig, CandidateState, Effect, Fact, WorkloadOrder, Write } from './state.ts'
 import { initialState, NEVER } from './state.ts'
 import { transition } from './transition.ts'
 
 export type NotedEffect = Extract<Effect, { type: 'event' | 'restart' | 'exit' }>
+
+export type Question = Extract<Effect, { type: 'ask' }>
 
 export interface ElectorOptions {
   readonly config: CandidateConfig
@@ -19,6 +22,8 @@ export interface ElectorOptions {
   readonly metrics: Pick<Metrics, 'renewal' | 'slowPath'>
   /** A grant passes to the launcher without any other decision. */
   readonly link: Pick<LinkServer, 'send'>
+  /** Asks members for consent, and dispatches a fact for each. */
+  readonly ask: (question: Question) => void
   /** It may dispatch further facts, as `note` may. */
   readonly order: (order: WorkloadOrder) => void
   readonly note: (effect: NotedEffect) => void
@@ -32,6 +37,7 @@ export class Elector {
   private readonly loop: Loop<CandidateState, Fact, Effect>
   private timer: Timer | null = null
   private dueAt = NEVER
+  private answer: ConsentAnswer | null = null
 
   constructor(options: ElectorOptions) {
     const { config, api, clock, changed } = options
@@ -76,6 +82,13 @@ export class Elector {
     this.loop.dispatch(fact)
   }
 
+  /** Must not be called from an effect. An agent that has ended does not answer: `null`. */
+  consentTo(request: ConsentRequest): ConsentAnswer | null {
+    this.answer = null
+    this.dispatch({ type: 'consent_asked', request })
+    return this.answer
+  }
+
   private arm(at: number): void {
     this.timer?.cancel()
     this.dueAt = at
@@ -92,6 +105,11 @@ export class Elector {
         return void this.read(effect.deadlineMs)
       case 'rehearse':
         return void this.rehearse(effect.lease, effect.deadlineMs)
+      case 'ask':
+        return this.options.ask(effect)
+      case 'answer':
+        this.answer = effect.answer
+        return
       case 'grant':
         return this.options.link.send(effect)
       case 'event':

@@ -1,4 +1,4 @@
-import { reached, untilReached } from '../clock.ts'
+import { type Instant, reached, untilReached } from '../clock.ts'
 import { epochOf, holderOf, type Lease, looksNeverHeld } from '../lease/lease.ts'
 import type { StartPhases } from '../lease/lease-history.ts'
 import {
@@ -12,6 +12,7 @@ import {
 import type { EndedBecause } from '../lease/reasons.ts'
 import { served } from '../lease/written-lease.ts'
 import type { Grant } from '../link/link-messages.ts'
+import { acknowledgedMembers, beginRound, describeConsent, NO_CONSENT, roundDueAt } from './consent.ts'
 import { contentChange } from './content-change.ts'
 import { sendRead, sendWrite } from './lease-requests.ts'
 import { isBefore, isStillDue, mayWait } from './quiet-moment.ts'
@@ -88,6 +89,7 @@ export function lead(input: Input, before: Held): CandidateState {
   if (state.phase === 'stepping down') state = advance(input, state)
   if (state.phase === 'stepping down') state = close(input, state)
 
+  if (now.mono >= roundDueAt(input, state)) state = beginRound(input, state)
   const next = request(input, state)
   return next.term === null ? next : plan(input, next)
 }
@@ -200,7 +202,9 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
       epoch,
       acquireTime: lease.spec?.acquireTime ?? write.lease.spec?.renewTime ?? '',
       record: (resumed ? open : acquiredRecord) ?? null,
+      writtenAt: write.sentAt,
       renewedAt: write.sentAt,
+      consent: NO_CONSENT,
       startedAt: now.mono,
       doubt: false,
       startOrdered: resumed,
@@ -247,9 +251,20 @@ function grantOf(config: CandidateConfig, term: Term): Grant {
   }
 }
 
-/** A renewal was acknowledged, which may end a doubt: by compare-and-swap, no other replica has held the Lease. */
-export function extend({ config, now }: Input, before: Held, write: Write): Held {
-  const state = withTerm(before, { renewedAt: write.sentAt })
+/** A renewal was acknowledged: by compare-and-swap, no other replica has held the Lease since the last one. */
+export function renewed(input: Input, before: Held, write: Write): Held {
+  if (write.sentAt.mono <= before.term.writtenAt.mono) return before
+  return extend(
+    input,
+    acknowledgedMembers(withTerm(before, { writtenAt: write.sentAt }), write),
+    write.sentAt,
+  )
+}
+
+/** No other replica can have taken the Lease before `sentAt`. This may end a doubt. */
+export function extend({ config, now }: Input, before: Held, sentAt: Instant): Held {
+  if (sentAt.mono <= before.term.renewedAt.mono) return before
+  const state = withTerm(before, { renewedAt: sentAt })
   const { renewedAt, doubt } = state.term
   if (reached(now, killAt(config, renewedAt))) return state
   const extended = withTerm(state, { doubt: doubt && reached(now, doubtAt(config, renewedAt)) })
@@ -415,13 +430,15 @@ function isClosingUnwritten({ config }: Input, { mustRead, nextWriteId, term: { 
   return config.front !== null && !mustRead && stepDown?.closingWrite === nextWriteId
 }
 
-function plan({ config, now }: Input, state: Held): Held {
+function plan(input: Input, state: Held): Held {
+  const { config, now } = input
   const { term, inFlight, nextAttemptAt, workload } = state
   const { stepDown, planned, doubt, epoch, renewedAt } = term
   const deadline = (doubt ? killAt : doubtAt)(config, renewedAt)
   const wakeAt = Math.min(
     now.mono + untilReached(now, deadline),
     inFlight ? NEVER : nextAttemptAt,
+    roundDueAt(input, state),
     trialEnd(state),
     term.planned?.until ?? contentChange(config, state)?.dueAt ?? NEVER,
     stepDown?.stage === 'draining' ? stepDown.drainDeadline : NEVER,
@@ -433,11 +450,18 @@ function plan({ config, now }: Input, state: Held): Held {
   const what = stepDown?.inPlace ? 'restarting LangFlow in place' : 'stepping down'
   if (stepDown !== null)
     return decide(state, `${what} (${stepDown.stage}): ${stepDown.reason}${waits}`, wakeAt)
-  if (doubt) return decide(state, `leadership is in doubt, LangFlow is frozen or stopped, ${left}`, wakeAt)
+  if (doubt)
+    return decide(
+      state,
+      `leadership is in doubt${term.consent.problem}, LangFlow is frozen or stopped, ${left}`,
+      wakeAt,
+    )
   const waiting =
     planned &&
     `; waiting for a quiet moment, at most ${((planned.until - now.mono) / 1000).toFixed(1)} s: ${planned.why.reason}`
-  return decide(state, `holding the Lease in epoch ${epoch}, ${left}${waiting ?? ''}`, wakeAt)
+  const consent = describeConsent(config, now, term)
+  const holding = consent ?? `holding the Lease in epoch ${epoch}`
+  return decide(state, `${holding}, ${left}${waiting ?? ''}`, wakeAt)
 }
 
 function withTerm<S extends Held>(state: S, patch: Partial<S['term']>): S {

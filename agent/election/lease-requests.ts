@@ -16,6 +16,7 @@ import {
   writtenLease,
 } from '../lease/written-lease.ts'
 import { isOlder } from '../python-version.ts'
+import { membersNoted } from './consent.ts'
 import { failedStart, revisionsNoted } from './revision-trial.ts'
 import type { CandidateConfig, CandidateState, Input, Write } from './state.ts'
 import { doubtAt, emit, killAt } from './state.ts'
@@ -85,6 +86,7 @@ function statementOf(input: Input, state: CandidateState, write: PlannedWrite): 
     history: historyNoted(input, state, { ...write, epoch }),
     revisions: revisionsNoted(config, state),
     front: config.front && isClosing ? 'closing' : config.front,
+    members: membersNoted(config, state),
     successor: namedSuccessor(config, state),
   }
 }

@@ -5,12 +5,14 @@ import type { Fault, Sentence } from '../fault.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import type { FrontAccess, Lease } from '../lease/lease.ts'
 import type { PastTerm, StartPhases } from '../lease/lease-history.ts'
+import type { LeaseMember } from '../lease/lease-members.ts'
 import { type OperatorRequest, requestOf } from '../lease/operator-annotations.ts'
 import type { FailedRevision } from '../lease/proven-revisions.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
 import { NOTHING_NOTED, type WriteKind } from '../lease/written-lease.ts'
 import type { ContentView, Grant } from '../link/link-messages.ts'
 import type { EventName } from '../observe/log.ts'
+import type { ConsentAnswer, ConsentRequest } from './consent.ts'
 
 /** A time of CLOCK_MONOTONIC, in milliseconds. */
 export type MonoMs = number
@@ -19,12 +21,14 @@ export const NEVER: MonoMs = Number.POSITIVE_INFINITY
 export interface CandidateConfig
   extends Timings,
     Pick<AgentOptions, 'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'startTimeoutMs'>,
-    Pick<AgentOptions, 'onDoubt' | 'standby' | 'onChange' | 'quietTimeoutMs'> {
+    Pick<AgentOptions, 'onDoubt' | 'standby' | 'onChange' | 'quietTimeoutMs' | 'failsafeMaxMs'> {
   /** The Deployment or StatefulSet of this replica, as `Kind/name`. */
   readonly owner: string | null
   /** Hash of its pod's template. */
   readonly revision: string | null
   readonly front: FrontAccess | null
+  /** Random for each process. `null`: without `--failsafe=peers`. */
+  readonly consentKey: string | null
   /** 0 to 999 microseconds, random for each process: no two processes write the same renew time. */
   readonly salt: number
 }
@@ -81,13 +85,33 @@ export interface StepDownReason
 
 export type Refusal = Pick<OperatorRequest, 'what' | 'to'> & { readonly reason: Sentence }
 
+/** One question to all members (F5). */
+export interface Round {
+  readonly id: number
+  readonly sentAt: Instant
+  readonly asked: readonly LeaseMember[]
+  /** `agreed` or the problem, by identity. */
+  readonly answers: Readonly<Record<string, string>>
+}
+
 export interface Term {
   readonly epoch: number
   readonly acquireTime: string
   /** Its entry in the history. `null`: it was taken back from an earlier agent, whose entry is lost. */
   readonly record: PastTerm | null
   /** Send time of the last acknowledged write. */
+  readonly writtenAt: Instant
+  /** The origin of the grant: send time of that write, or of a later round that all members agreed to. */
   readonly renewedAt: Instant
+  /** `members`: those of the next write. `acknowledged`: those of the last acknowledged one. */
+  readonly consent: {
+    readonly members: readonly LeaseMember[]
+    readonly acknowledged: readonly LeaseMember[]
+    /** The last one. */
+    readonly round: Round | null
+    /** Why the last complete one failed, as a part of a sentence. */
+    readonly problem: string
+  }
   readonly startedAt: MonoMs
   readonly doubt: boolean
   readonly startOrdered: boolean
@@ -257,6 +281,17 @@ export type Fact =
   /** The leader's front has no request in flight, and holds new ones. */
   | { readonly type: 'quiet' }
   | ({ readonly type: 'successor' } & Readonly<typeof NO_SUCCESSOR>)
+  /** The members that the holder's next write states (F2). */
+  | { readonly type: 'enrolled'; readonly members: readonly LeaseMember[] }
+  /** A holder asks this replica. The answer is an effect of the same step. */
+  | { readonly type: 'consent_asked'; readonly request: ConsentRequest }
+  /** `null`: the member has not given an answer that its key signs. */
+  | {
+      readonly type: 'consent'
+      readonly round: number
+      readonly identity: string
+      readonly answer: ConsentAnswer | null
+    }
   | { readonly type: 'barred'; readonly reason: Fault }
   | ({ readonly type: 'step_down' } & Pick<StepDownReason, 'code' | 'reason' | 'to' | 'now'>)
   | { readonly type: 'switchover_refused'; readonly to: string; readonly reason: string }
@@ -277,6 +312,14 @@ export type Effect =
   | { readonly type: 'read'; readonly deadlineMs: number }
   /** A dry run of a write of this Lease, or of its creation. */
   | { readonly type: 'rehearse'; readonly lease: Lease | null; readonly deadlineMs: number }
+  | {
+      readonly type: 'ask'
+      readonly round: number
+      readonly request: ConsentRequest
+      readonly asked: readonly LeaseMember[]
+      readonly deadlineMs: number
+    }
+  | { readonly type: 'answer'; readonly answer: ConsentAnswer }
   | { readonly type: 'grant'; readonly grant: Grant }
   | WorkloadOrder
   | ({ readonly type: 'restart' } & Why<EndedBecause>)

@@ -4,6 +4,7 @@ import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lea
 import { requestOf } from '../lease/operator-annotations.ts'
 import { notedIn, removesRequests, storageFault } from '../lease/written-lease.ts'
 import { heldFor, observeAbsence, vacantFrom } from './absent-lease.ts'
+import { addAnswer, answerConsent, enrolled } from './consent.ts'
 import { isNoAnswer, mayWrite, noteRefusal, rehearse, rehearseAgain, rehearsed } from './eligibility.ts'
 import { follow, gaveBack, leave } from './follower.ts'
 import {
@@ -19,6 +20,7 @@ import {
   noticeFailure,
   refuse,
   remedyFailure,
+  renewed,
   USED_BY_ANOTHER,
   whenQuiet,
 } from './leader.ts'
@@ -113,6 +115,12 @@ function observe(input: Input, state: CandidateState): CandidateState {
       return state.term === null ? state : noteHealth(input, state, fact.took)
     case 'successor':
       return { ...state, successor: { identity: fact.identity, content: fact.content, newer: fact.newer } }
+    case 'enrolled':
+      return state.term === null ? state : enrolled(state, fact.members)
+    case 'consent_asked':
+      return answerConsent(input, state, fact.request)
+    case 'consent':
+      return state.term === null ? state : consented(input, state, fact)
     case 'barred':
       return { ...state, barred: fact.reason }
     case 'step_down':
@@ -235,13 +243,27 @@ function committed(input: Input, before: CandidateState, write: Write, lease: Le
     case 'resume':
       return state.term === null ? beginTerm(input, state, write, lease) : state
     case 'renew':
-      if (state.term === null || write.sentAt.mono <= state.term.renewedAt.mono) return state
-      return extend(input, state, write)
+      return state.term === null ? state : renewed(input, state, write)
     case 'give back':
       return state.term === null ? gaveBack(input, state) : state
     case 'release':
       return state.phase === 'stepping down' ? endTerm(input, state) : state
   }
+}
+
+/** Answers to a round count as an acknowledged write, sent before the round's first request (F5). */
+function consented(
+  input: Input,
+  before: Held,
+  { round, identity, answer }: Extract<Fact, { type: 'consent' }>,
+): CandidateState {
+  const { state, verdict, by } = addAnswer(input, before, round, identity, answer)
+  if (verdict === 'overtaken') {
+    const reason = `${identity} has seen that ${by} holds the Lease`
+    return lose(input, state, { code: 'held_by_other', reason })
+  }
+  const sentAt = state.term.consent.round?.sentAt
+  return verdict === 'succeeded' && sentAt !== undefined ? extend(input, state, sentAt) : state
 }
 
 function holdAgainst(input: Input, state: Held, lease: Lease): CandidateState {

@@ -75,10 +75,11 @@ export function frontOf(lease: Lease): FrontNote | null {
   const [epoch, address, key, ...rest] = (lease.metadata.annotations?.[FRONT] ?? '').split(' ')
   if (epoch !== String(epochOf(lease)) || !address || rest.length > 0) return null
   if (key === undefined) return address === 'closing' ? address : null
-  return /^[\w-]{1,64}$/.test(key) && isFrontAddress(address) ? { address, key } : null
+  return /^[\w-]{1,64}$/.test(key) && isAddress(address) ? { address, key } : null
 }
 
-function isFrontAddress(text: string): boolean {
+/** Whether it is `host:port`. */
+export function isAddress(text: string): boolean {
   try {
     parsePeer(text)
     return true

@@ -14,7 +14,12 @@ export const RESTART = 'langflow-leader/restart'
 export const REQUEST_REASON = 'langflow-leader/request-reason'
 /** `true`: a switchover or a restart does not wait for a moment without requests in flight. */
 export const REQUEST_NOW = 'langflow-leader/request-now'
-export const REQUEST_DETAILS = [REQUEST_REASON, REQUEST_NOW]
+/**
+ * The epoch whose holder and members an operator declares dead. The replicas that the holder has not enrolled then take
+ * over without the wait of `--failsafe-max`.
+ */
+export const MEMBERS_DEAD = 'langflow-leader/members-dead'
+export const REQUEST_DETAILS = [REQUEST_REASON, REQUEST_NOW, MEMBERS_DEAD]
 /** The annotation of each request, the most urgent first. */
 export const REQUESTS = { failover: FAILOVER_TO, switchover: SWITCHOVER_TO, restart: RESTART } as const
 /** `true`: the leader stays, LangFlow is left alone, no takeover starts. */
@@ -84,6 +89,10 @@ export function requestOf(lease: Lease | null): OperatorRequest | null {
   const to = what === 'restart' ? '' : (notes[REQUESTS[what]] ?? '').trim().slice(0, LONGEST_NAME)
   const reason = notes[REQUEST_REASON]?.trim().slice(0, LONGEST_REASON) || null
   return { what, to, reason, now: notes[REQUEST_NOW] === 'true' }
+}
+
+export function areDeclaredDead(lease: Lease, epoch: number): boolean {
+  return lease.metadata.annotations?.[MEMBERS_DEAD] === String(epoch)
 }
 
 export function targetFault(identity: string, to: string): Fault {

@@ -14,6 +14,7 @@ import {
 } from './lease.ts'
 import type { PastTerm, StartPhases } from './lease-history.ts'
 import { encodeHistory, encodeTerm, HISTORY, historyOf } from './lease-history.ts'
+import { MEMBERS, type MembersNote } from './lease-members.ts'
 import { REQUEST_DETAILS, REQUESTS } from './operator-annotations.ts'
 import { NO_REVISIONS, REVISIONS, type Revisions, revisionsOf } from './proven-revisions.ts'
 
@@ -35,6 +36,7 @@ export interface Statement {
   readonly history: string | undefined
   readonly revisions: Revisions
   readonly front: FrontAccess | 'closing' | null
+  readonly members: MembersNote | null
   readonly owner: string | null
   readonly successor: string | null
 }
@@ -64,7 +66,8 @@ export function writtenLease(base: Lease | null, noted: Noted, statement: Statem
 }
 
 function annotationsOf(noted: Noted, statement: Statement, ends: boolean): AnnotationChanges {
-  const { kind, epoch, identity, removed, langflow, history, revisions, front, owner, successor } = statement
+  const { kind, epoch, identity, removed, langflow, history, revisions, front, members, owner, successor } =
+    statement
   const isRenewal = kind === 'renew'
   return {
     ...Object.fromEntries(removed.map((key) => [key, null])),
@@ -73,6 +76,7 @@ function annotationsOf(noted: Noted, statement: Statement, ends: boolean): Annot
     [REVISIONS]: revisions === noted.revisions ? undefined : JSON.stringify(revisions),
     // The key is useless when its term is about to end.
     [FRONT]: front === null ? undefined : ends ? null : frontNote(epoch, front),
+    [MEMBERS]: members === null || ends ? null : JSON.stringify(members),
     [OWNER]: isRenewal ? undefined : (owner ?? undefined),
     [SUCCESSOR]: isRenewal ? undefined : ends ? successor : null,
     [RELEASED]: isRenewal ? undefined : ends ? `${identity} ${epoch}` : null,

@@ -22,10 +22,14 @@ export interface StatusSource {
   couldServe(): boolean
   frontFault(): Fault
   launcherAnswers(): boolean
+  /** The answer to a holder's sealed request for consent. `null`: it is not signed. The only request with an effect. */
+  consent(sealed: string): string | null
 }
 
 export type HttpServer = Awaited<ReturnType<typeof startHttpServer>>
 
+/** Carries a sealed request for consent, which thus needs no body. */
+export const CONSENT_HEADER = 'langflow-leader-consent'
 const MAX_HEAD_BYTES = 8 * 1024
 
 export async function startHttpServer(
@@ -67,7 +71,8 @@ export async function startHttpServer(
   return { ...bound, close }
 }
 
-const PROBES: ReadonlySet<string> = new Set(['/livez', '/readyz', '/frontz', '/workloadz'])
+const CONSENT = '/consent'
+const PROBES: ReadonlySet<string> = new Set([CONSENT, '/livez', '/readyz', '/frontz', '/workloadz'])
 
 const TEXT = 'text/plain; charset=utf-8'
 
@@ -106,8 +111,15 @@ function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Expos
   for (const [url, handler] of Object.entries(routes)) server.get(url, handler)
   const error = `not found: the endpoints are ${Object.keys(routes).join(', ')}`
   server.setNotFoundHandler((_, reply) => json(reply, 404, { error }))
+  server.post(CONSENT, (_, reply) => reply)
   server.addHook('onRequest', (request, reply, done) => {
     reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store')
+    if (request.method === 'POST' && request.routeOptions.url === CONSENT) {
+      // Answered here, before any body is read.
+      const answer = source.consent([request.headers[CONSENT_HEADER] ?? ''].flat().join(''))
+      send(reply, answer === null ? 401 : 200, TEXT, answer ?? 'the request is not signed\n')
+      return
+    }
     if (request.method === 'GET' || request.method === 'HEAD') return done()
     reply.header('allow', 'GET, HEAD')
     json(reply, 405, { error: 'all endpoints only support GET and HEAD' })

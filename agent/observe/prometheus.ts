@@ -30,6 +30,9 @@ const HELP = {
 
   langflow_leader_kill_deadline_seconds: 'Time until the deadman kills LangFlow.',
   langflow_leader_doubt: 'Whether leadership is in doubt.',
+  langflow_leader_failsafe_members: 'Number of replicas whose consent replaces the API server.',
+  langflow_leader_failsafe_left_seconds:
+    'Time for which this leader may serve by consent. Absent: it does not need to.',
   langflow_leader_lease_epoch: 'The epoch (leaseTransitions) that this replica last saw.',
   langflow_leader_watch_up: 'Whether the watch on the Lease is open.',
   langflow_leader_gate_open: 'Whether the gate of this replica is open.',
@@ -76,6 +79,9 @@ const READINGS: { readonly [N in Name]?: (now: AgentStatus) => number | boolean 
   langflow_leader_kill_deadline_seconds: ({ leadership: { killInMs } }) =>
     killInMs === null ? null : Math.max(0, killInMs) / 1000,
   langflow_leader_doubt: (now) => now.leadership.doubt,
+  langflow_leader_failsafe_members: ({ failsafe }) => failsafe?.members.length ?? null,
+  langflow_leader_failsafe_left_seconds: ({ failsafe }) =>
+    failsafe?.byConsent ? failsafe.byConsent.leftMs / 1000 : null,
   langflow_leader_lease_epoch: (now) => now.lease.epoch,
   langflow_leader_watch_up: (now) => now.lease.watch === 'up',
   langflow_leader_gate_open: (now) => now.traffic.gate === 'open',

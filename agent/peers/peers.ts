@@ -27,7 +27,7 @@ export interface HandoverOptions {
 const POLL_MS = 5_000
 const ROWS_COUNT_MS = 1_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
-const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
+export const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 /** While a switchover waits, its target is asked every second. It may miss one of these requests, which take up to a second. */
 export const ASK_AGAIN_MS = 1_000
 const PRESENT_MS = 2 * ASK_AGAIN_MS + 500

@@ -11,8 +11,8 @@ import type { Check, PeersView } from '../status/agent-status.ts'
 import type { WorkloadStatus } from '../supervisor/supervisor.ts'
 
 export interface ReplicaOptions
-  extends Omit<CandidateConfig, 'owner' | 'revision' | 'front' | 'salt'>,
-    Pick<AgentOptions, 'leaseName' | 'onCrash' | 'peers'> {
+  extends Omit<CandidateConfig, 'owner' | 'revision' | 'front' | 'consentKey' | 'salt'>,
+    Pick<AgentOptions, 'leaseName' | 'onCrash' | 'peers' | 'failsafe'> {
   readonly pod: Pick<AgentOptions['pod'], 'name' | 'revision' | 'owner'>
   readonly traffic: Pick<AgentOptions['traffic'], 'mode'>
 }

@@ -1,3 +1,4 @@
+import { describeConsent } from '../election/consent.ts'
 import { versionFault } from '../election/eligibility.ts'
 import type { Fault } from '../fault.ts'
 import { ownerProblem } from '../lease/lease.ts'
@@ -28,10 +29,12 @@ export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
   const seconds = (ms = 0, digits = 0) => `${(ms / 1000).toFixed(digits)} s`
   const { busy } = workload
   const load = `no answer to /health for ${seconds(busy?.ms)}, ${seconds(busy?.cpuMs, 1)} of CPU in this time`
+  const consent = state.term && describeConsent(options, facts.now, state.term)
   const owner = ownerProblem(options.pod.owner, lease)
   const content = workload.digests.content?.problem ?? null
   return [
     { fault: state.ending?.code === 1 ? state.ending.reason : null },
+    { fault: consent, over: 'the leader no longer needs the consent of its members' },
     { fault: lost, over: 'the Lease can be reached again' },
     { fault: stopFailed, event: 'StopFailed', alarm: 'stop_failed', hidden: true },
     { fault: leftAlone },

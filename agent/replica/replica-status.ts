@@ -1,3 +1,4 @@
+import { leadsByConsent, servesUntil } from '../election/consent.ts'
 import { versionFault } from '../election/eligibility.ts'
 import { withheld } from '../election/revision-trial.ts'
 import { killAt, openRequest } from '../election/state.ts'
@@ -58,6 +59,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       },
       coolDownMs: Math.max(0, Math.round((state.coolDown?.until ?? 0) - now.mono)) || null,
     },
+    failsafe: failsafeView(facts),
     workload: { ...view, launcher, healthy, lastProbe, busy },
     langflow: {
       version: state.workload.langflow,
@@ -82,6 +84,16 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     content: contentView(facts),
     checks,
   }
+}
+
+function failsafeView({ options, state, now }: ReplicaFacts): AgentStatus['failsafe'] {
+  const { term } = state
+  if (options.failsafe === 'none' || term === null) return null
+  const members = term.consent.acknowledged.map(({ identity }) => identity)
+  if (!leadsByConsent(term)) return { members, byConsent: null }
+  const awayMs = Math.round(now.mono - term.writtenAt.mono)
+  const leftMs = Math.max(0, Math.round(servesUntil(options, term).mono - now.mono))
+  return { members, byConsent: { awayMs, leftMs } }
 }
 
 function switchoverView(state: ReplicaFacts['state']): AgentStatus['switchover'] {

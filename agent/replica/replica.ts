@@ -10,6 +10,7 @@ import type { HttpServer, StatusSource } from '../observe/http-server.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import type { LostPods, LostPodsOptions } from '../peers/lost-pods.ts'
+import { Members, type SendConsent } from '../peers/members.ts'
 import { watchOtherLeases } from '../peers/other-leases.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { VoluntaryHandover } from '../peers/succession.ts'
@@ -39,6 +40,8 @@ export interface ReplicaParts {
   readonly front: OwnFront | null
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
+  /** `null`: without `--failsafe=peers`. */
+  readonly failsafe: { readonly key: string; readonly send: SendConsent } | null
   readonly lostPods: ((wiring: LostPodsWiring) => Pick<LostPods, keyof LostPods>) | null
   readonly events: (wiring: Pick<KubeEventsOptions, 'repeats'>) => Events
   readonly podAgeMs: () => number | null
@@ -64,6 +67,7 @@ export class Replica implements StatusSource {
   private readonly events: Events
   private readonly recorder: EventRecorder
   private readonly peers: Pick<Peers, keyof Peers> | null
+  private readonly members: Members | null
   private readonly lostPods: Pick<LostPods, keyof LostPods> | null
   private readonly steering: Steering
   private readonly switchover: Switchover
@@ -85,6 +89,7 @@ export class Replica implements StatusSource {
       this.switchover.asked()
       this.voluntary?.asked()
       this.lostPods?.asked()
+      this.members?.asked()
     }
     this.peers = parts.peers?.({ identity: options.identity, lease, repeats, asked }) ?? null
     this.supervisor = this.newSupervisor()
@@ -92,6 +97,7 @@ export class Replica implements StatusSource {
     const { peers, dispatch } = this
     const state = () => this.state
     this.lostPods = (peers && parts.lostPods?.({ peers, log, repeats, state })) ?? null
+    this.members = peers && this.newMembers(peers)
     this.switchover = new Switchover({ identity: options.identity, peers, state, dispatch })
     this.voluntary = peers && this.newVoluntaryHandover(peers)
     this.elector = this.newElector()
@@ -142,15 +148,29 @@ export class Replica implements StatusSource {
     })
   }
 
+  private newMembers(peers: Pick<Peers, 'answered'>): Members | null {
+    const { options, failsafe, clock } = this.parts
+    if (failsafe === null) return null
+    const { identity, leaseDurationMs } = options
+    return new Members({
+      ...{ ...failsafe, identity, leaseDurationMs, peers, clock },
+      state: () => this.state,
+      dispatch: this.dispatch,
+      consentTo: (request) => this.elector.consentTo(request),
+    })
+  }
+
   private newElector(): Elector {
-    const { options, front, salt, api, clock, metrics } = this.parts
+    const { options, front, failsafe, salt, api, clock, metrics } = this.parts
+    const consentKey = failsafe?.key ?? null
     const { owner, revision } = options.pod
     return new Elector({
-      config: { ...options, owner, revision, front: front?.access ?? null, salt },
+      config: { ...options, owner, revision, front: front?.access ?? null, consentKey, salt },
       api,
       clock,
       metrics,
       link: this.supervisor.link,
+      ask: (question) => this.members?.ask(question),
       order: (order) => this.supervisor.dispatch(order),
       note: (effect) => this.note(effect),
       changed: (state) => this.electionChanged(state),
@@ -230,6 +250,10 @@ export class Replica implements StatusSource {
     return this.supervisor.status.launcher === 'connected'
   }
 
+  consent(sealed: string): string | null {
+    return this.members?.answer(sealed) ?? null
+  }
+
   private get facts(): ReplicaFacts {
     const { options, namespace, clock, podAgeMs } = this.parts
     const now = clock.now()
@@ -260,6 +284,7 @@ export class Replica implements StatusSource {
     this.peers?.ask(state.term !== null)
     this.switchover.leaseChanged()
     this.lostPods?.electionChanged(state)
+    this.members?.electionChanged(state)
     this.gateChanged()
   }
 

@@ -74,6 +74,16 @@ const Status = object({
     planned: z._default(z.nullable(object({ reason: z.string(), leftMs: z.number() })), null),
     coolDownMs: number,
   }),
+  /** `null`: this replica does not lead, or has no failsafe. `byConsent`: for how long, and until when at most. */
+  failsafe: z._default(
+    z.nullable(
+      object({
+        members: z.array(z.string()),
+        byConsent: z.nullable(object({ awayMs: z.number(), leftMs: z.number() })),
+      }),
+    ),
+    null,
+  ),
   workload: object({
     state: word<WorkloadState>(),
     epoch: number,

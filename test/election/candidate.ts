@@ -30,7 +30,9 @@ export const CONFIG: CandidateConfig = {
   owner: null,
   revision: null,
   onChange: 'handover',
+  failsafeMaxMs: 600_000,
   front: null,
+  consentKey: null,
   salt: 1,
 }
 

@@ -291,6 +291,10 @@ function describeEffect(effect: Effect, config: CandidateConfig, mono: number): 
       return `start in epoch ${effect.epoch}`
     case 'exit':
       return `exit ${effect.code}`
+    case 'ask':
+      return `ask ${effect.asked.map(({ identity }) => identity).join(', ')} for consent within ${seconds(effect.deadlineMs)}`
+    case 'answer':
+      return effect.answer.agreed ? 'agrees' : `refuses: ${effect.answer.reason}`
     default:
       return type
   }

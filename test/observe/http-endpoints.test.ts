@@ -138,6 +138,19 @@ describe('every route', () => {
     }
   })
 
+  it('answers a signed request for consent, and refuses any other before its body', async (t) => {
+    const server = await serve(t, new Replica())
+    const post = async (signature?: string, more = {}) => {
+      const headers = { ...(signature && { 'langflow-leader-consent': signature }), ...more }
+      const { status, body } = await ask(server, '/consent', { method: 'POST', headers, body: '' })
+      return [status, body]
+    }
+    assert.deepEqual(await post('signed'), [200, 'agreed'])
+    for (const signature of [undefined, 'forged'])
+      assert.equal((await post(signature, { 'content-length': 1_000_000 }))[0], 401)
+    assert.equal((await ask(server, '/consent')).status, 404)
+  })
+
   it('refuses every other method without reading the body', async (t) => {
     const server = await serve(t, new Replica())
     for (const route of ROUTES)

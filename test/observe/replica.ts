@@ -43,6 +43,7 @@ export const SERVING: AgentStatus = {
     freeInMs: null,
   },
   leadership: { doubt: false, killInMs: 13_250, steppingDown: null, planned: null, coolDownMs: null },
+  failsafe: null,
   workload: {
     state: 'running',
     epoch: 7,
@@ -160,5 +161,8 @@ export class Replica implements StatusSource {
   }
   launcherAnswers(): boolean {
     return this.answers
+  }
+  consent(sealed: string): string | null {
+    return sealed === 'signed' ? 'agreed' : null
   }
 }

@@ -86,6 +86,7 @@ async function agentOn(
       }),
     front,
     peers: null,
+    failsafe: null,
     lostPods: null,
     events: () => ({ record: () => {}, end: async () => {} }),
     podAgeMs: () => null,

@@ -34,6 +34,7 @@ export const START_TIMEOUT_MS = 30_000
 /** Interval at which a leader asks its peers, as in `Peers`. */
 export const ASK_MS = 5_000
 const RECLAIM_LOOK_MS = 5
+let keys = 0
 const LEASE = { namespace: 'team', name: 'langflow-leader-lock' }
 const ignore = (): void => {}
 const UNCOUNTED: Metrics = {
@@ -111,7 +112,22 @@ export class AgentHost {
           busyTimeoutMs: BUSY_TIMEOUT_MS,
           killMarginMs: config.killMarginMs,
         }),
-      peers: world.asksPeers ? ({ asked }) => modelPeers(process, () => world.others(replica), asked) : null,
+      peers: world.asksPeers
+        ? ({ asked }) =>
+            modelPeers(
+              process,
+              () => world.others(replica),
+              () => world.addresses(replica),
+              asked,
+            )
+        : null,
+      failsafe:
+        config.failsafe === 'peers'
+          ? {
+              key: `key-of-${replica.instance}-${++keys}`.padEnd(24, '-'),
+              send: world.agents.sender(replica, process),
+            }
+          : null,
       lostPods: null,
       events: () => ({ record: ignore, end: async () => {} }),
       podAgeMs: () => {
@@ -127,6 +143,10 @@ export class AgentHost {
     })
     void this.product.start()
     void this.product.end().then((code) => process.act(() => exited(process, code)))
+  }
+
+  consent(sealed: string): string | null {
+    return this.product.consent(sealed)
   }
 
   get elector(): ProductReplica['elector'] {
@@ -182,12 +202,17 @@ function reclaim(replica: Replica, agent: Process): Promise<void> {
 }
 
 /** The model's counterpart of `Peers`: the other replicas answer immediately. */
-function modelPeers(process: Process, look: () => readonly Member[], asked: (() => void) | undefined) {
+function modelPeers(
+  process: Process,
+  look: () => readonly Member[],
+  addresses: () => Peers['answered'],
+  asked: (() => void) | undefined,
+) {
   let asking = false
   let waiting = false
   const peers = {
     members: [] as readonly Member[],
-    answered: [],
+    answered: [] as Peers['answered'],
     get present() {
       return peers.members
     },
@@ -203,6 +228,7 @@ function modelPeers(process: Process, look: () => readonly Member[], asked: (() 
         waiting = false
         if (!asking) return
         peers.members = look()
+        peers.answered = addresses()
         asked?.()
         peers.ask(asking)
       })

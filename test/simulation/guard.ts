@@ -35,7 +35,7 @@ export class Guard {
   /** The limit that excuses a workload of this replica that acts too late. `null`: none does. */
   limit(replica: Replica): Limit | null {
     const { kernel, mode, agent, knowledge, workload } = replica
-    if (kernel.unseenSince(knowledge.acknowledgedAt) > 0) return 'no clock shows a pause'
+    if (kernel.unseenSince(knowledge.provenAt) > 0) return 'no clock shows a pause'
     const awakeFor = this.now - kernel.wokeAt
     if (awakeFor < CLOCK_CHECK_MS + REACTION_MS) return 'machine woke up'
     if (workload === null || !this.isInactive(workload.guard)) return null
@@ -51,7 +51,7 @@ export class Guard {
     // The launcher is PID 1. When it ends, the kernel kills all other processes of the container.
     if (!workload.guard.alive) return null
     // A leader with a frozen launcher keeps its Lease, unless a second fault takes it away.
-    const lapsedAt = replica.knowledge.acknowledgedAt + replica.config.leaseDurationMs
+    const lapsedAt = replica.knowledge.provenAt + replica.config.leaseDurationMs
     return Math.min(this.now, lapsedAt) > this.risk(replica) ? null : 'launcher frozen'
   }
 

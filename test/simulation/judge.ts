@@ -1,6 +1,7 @@
 import { holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
 import { RESTART } from '../../agent/lease/operator-annotations.ts'
 import type { Member } from '../../agent/peers/peers.ts'
+import type { Payload } from './agents-network.ts'
 import type { Commit } from './api-server.ts'
 import { Contents } from './content.ts'
 import type { Fault } from './faults/fault.ts'
@@ -60,6 +61,8 @@ export class Judge {
   private readonly hinderedAt = new Map<Replica, number>()
   /** The documented limits that excused an incident of this run. */
   readonly limits = new Set<Limit>()
+  /** A workload executed longer than its last write alone allows. */
+  ledByConsent = false
   takeovers = 0
   /** Restarts in place: a workload was started in the same term as the one before. */
   restarts = 0
@@ -179,8 +182,15 @@ export class Judge {
     replica.knowledge.received(lease, replica.identity, byTwin)
   }
 
+  /** A member's answer has arrived. */
+  consented(holder: Replica, member: Replica, asked: Payload, answer: Payload, sentAt: number): void {
+    if (asked.kind === 'consent' && answer.agreed === true)
+      holder.knowledge.consented(answer.from ?? member.identity, sentAt)
+  }
+
   committed(commit: Commit): void {
     const { writer, before, after } = commit
+    if (writer !== null && after !== null) this.replicaOf(writer)?.knowledge.stated(after)
     const edited = writer === null && after !== null && (before === null || !sameRecord(before, after))
     if (edited) this.borrowed.add(holderOf(after))
     // A second request may come before the workload has started again for the first one: the leader removes it when it obeys.
@@ -245,8 +255,10 @@ export class Judge {
 
   private checkDeadlines(replica: Replica, workload: Workload): void {
     const { leaseDurationMs, killMarginMs, renewDeadlineMs, onDoubt } = replica.config
-    const { acknowledgedAt, otherSeenAt } = replica.knowledge
+    const { otherSeenAt, provenAt: acknowledgedAt } = replica.knowledge
     const { wokeAt, pausedUntil } = replica.kernel
+    const byConsent = replica.knowledge.provenAt > replica.knowledge.acknowledgedAt
+    if (byConsent && this.now > replica.knowledge.acknowledgedAt + leaseDurationMs) this.ledByConsent = true
     // The replica's own clocks count. A pause that they don't show is a limit, which matters only if another workload acts.
     const since = this.now - acknowledgedAt - replica.kernel.unseenSince(acknowledgedAt)
     // After a sleep, timers fire late. The launcher then notices the end of its grant when it next compares its clocks.

@@ -1,4 +1,8 @@
 import { durationOf, epochOf, holderOf, isNewer, type Lease, sameRecord } from '../../agent/lease/lease.ts'
+import { membersOf } from '../../agent/lease/lease-members.ts'
+
+/** Two clocks differ by less after the longest failsafe of a run. */
+const DRIFT_MS = 100
 
 interface Sent {
   readonly lease: Lease
@@ -30,6 +34,13 @@ export class Knowledge {
   private otherReceivedAt = Number.NEGATIVE_INFINITY
   /** Its writes that it has read back. True for a creation that it sent before it read another holder. */
   private readonly overtaken = new Map<string, boolean>()
+  /** Send time of the last request to which each member agreed. */
+  private readonly agreedAt = new Map<string, number>()
+  private members: readonly string[] = []
+  /** Send time since which all members of its last write have agreed. */
+  consentedAt = Number.NEGATIVE_INFINITY
+  private statedAt = Number.NEGATIVE_INFINITY
+  private longestMs = 0
   heldVersion = 0
   highestEpoch = 0
   firstReadAt = Number.POSITIVE_INFINITY
@@ -49,7 +60,28 @@ export class Knowledge {
   newInstance(): void {
     for (const [renewTime, sent] of this.sent) this.earlier.set(renewTime, sent)
     this.sent.clear()
-    this.acknowledgedAt = Number.NEGATIVE_INFINITY
+    this.acknowledgedAt = this.consentedAt = Number.NEGATIVE_INFINITY
+  }
+
+  /** The origin of its grant. */
+  get provenAt(): number {
+    return Math.max(this.acknowledgedAt, this.consentedAt)
+  }
+
+  consented(member: string, sentAt: number): void {
+    this.agreedAt.set(member, Math.max(sentAt, this.agreedAt.get(member) ?? 0))
+    const at = Math.min(...this.members.map((one) => this.agreedAt.get(one) ?? Number.NEGATIVE_INFINITY))
+    // F7: too long after the write, consent does not count.
+    if (this.members.length > 0 && at <= this.statedAt + this.longestMs)
+      this.consentedAt = Math.max(this.consentedAt, at)
+  }
+
+  /** The Lease has its write. */
+  stated(lease: Lease): void {
+    const note = membersOf(lease)
+    this.members = note?.members?.map(({ identity }) => identity) ?? []
+    this.longestMs = (note?.maxMs ?? 0) - durationOf(lease, 0) + DRIFT_MS
+    this.statedAt = this.sentAs(lease)?.at ?? this.now()
   }
 
   newAgent(): void {

@@ -6,7 +6,7 @@ import { type FaultKind, kindsOf } from './faults/kinds.ts'
 
 /**
  * Shows that the simulation can fail: it plays seeds against a copy of the product with one defect of `mutation-list.txt`,
- * until a seed breaks an invariant. The argument is a part of the names of the mutations to try. The default is all.
+ * until a seed breaks an invariant. The argument is a part of `RULE: NAME`, of the mutations to try. The default is all.
  *
  * Each defect is a patch of one file:
  * - `@`: the file.
@@ -118,7 +118,7 @@ if (part === '--help') {
   console.log('usage: npm run test:mutations -- [PART OF A NAME]    (default: all mutations)')
   process.exit(0)
 }
-const chosen = all.filter(({ name }) => name.includes(part))
+const chosen = all.filter(({ rule, name }) => `${rule}: ${name}`.includes(part))
 if (chosen.length === 0) {
   console.error(`no mutation has "${part}" in its name; run without an argument to try all mutations`)
   process.exit(2)

@@ -12,6 +12,8 @@ export class Tally {
   takeovers = 0
   restarts = 0
   failures = 0
+  /** The number of runs in which a leader went on by consent of its members. */
+  consents = 0
   private simulatedMs = 0
   /** The longest time from the last fault until a replica serves permanently. */
   longestRecoveryMs = 0
@@ -29,6 +31,7 @@ export class Tally {
     this.takeovers += outcome.takeovers
     this.restarts += outcome.restarts
     this.simulatedMs += outcome.simulatedMs
+    if (outcome.ledByConsent) this.consents++
     if (outcome.violation !== null) this.failures++
     this.longestRecoveryMs = Math.max(this.longestRecoveryMs, outcome.recovery?.ms ?? 0)
     count(this.faults, outcome.struck)

@@ -28,6 +28,8 @@ export const DELAYS = {
   'standby being prepared':
     'A replica whose standby is being prepared was ordered to start. It waits for the standby. On a real machine that takes no longer than a cold start.',
   'voluntary handover': 'A leader that asks its peers hands over without a failure, to a newer revision.',
+  'no member':
+    'F3: a replica that the last holder has not enrolled waits for the failsafe’s limit after the last write.',
   'request in flight': 'An agent waits until the deadline of a request that it sent before the faults ended.',
 } as const
 export type Delay = keyof typeof DELAYS
@@ -98,6 +100,7 @@ export class Recovery {
           ? this.longest('leaseDurationMs')
           : 0,
         'request in flight': requestMs,
+        'no member': this.world.failsafe ? this.longest('failsafeMaxMs') : 0,
         'standby hangs': hangingMs,
         'standby being prepared': preparedMs,
         'voluntary handover': this.world.asksPeers ? this.handoverMs : 0,
@@ -136,7 +139,7 @@ export class Recovery {
 
   /** The longest of all replicas, because any of them may be the next leader. */
   private longest(
-    timing: `${'leaseDuration' | 'renewDeadline' | 'retryPeriod' | `${'quiet' | 'drain' | 'stop'}Timeout`}Ms`,
+    timing: `${'failsafeMax' | 'leaseDuration' | 'renewDeadline' | 'retryPeriod' | `${'quiet' | 'drain' | 'stop'}Timeout`}Ms`,
   ): number {
     return Math.max(...this.world.replicas.map(({ config }) => config[timing]))
   }

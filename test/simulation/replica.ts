@@ -12,7 +12,8 @@ import type { World } from './world.ts'
 /** `pod`: two containers, with the launcher as PID 1 of its own. `run`: the agent starts the launcher. */
 export type Mode = 'pod' | 'run'
 
-export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'front' | 'salt'> {
+export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'front' | 'consentKey' | 'salt'> {
+  readonly failsafe: 'none' | 'peers'
   readonly standby: 'cold' | 'warm'
   /** Milliseconds until the front has acknowledged a change of the gate. 0: no front, as with `--traffic=readiness`. */
   readonly gateMs: number

@@ -84,7 +84,7 @@ function summary(first: number, tally: Tally): string {
   return [
     '',
     `seeds ${first} to ${first + tally.runs - 1}: ${headline(tally)}`,
-    `${tally.takeovers} takeovers, ${tally.restarts} restarts in place, ${tally.steps} steps`,
+    `${tally.takeovers} takeovers, ${tally.restarts} restarts in place, ${tally.consents} runs with a leader by consent, ${tally.steps} steps`,
     `longest time from the last fault until a replica serves permanently: ${(tally.longestRecoveryMs / 1000).toFixed(1)} s`,
     '',
     'faults by kind:',

@@ -129,7 +129,9 @@ export class Standings {
       if (replica.prepared) standing.preparedAt = now
       const { versions, revisions } = this.judge
       const competes = !versions.keepsAway(replica.config) && !revisions.yields(replica.config)
-      const fit = isFit(replica) && !this.isPaused(replica) && competes
+      // With failsafe, a leader may go on without renewals, and only members take over in time.
+      const { failsafe } = this.judge.world
+      const fit = isFit(replica) && !this.isPaused(replica) && competes && !failsafe
       if (now < standing.disturbedUntil || !fit) standing.fitSince = null
       else standing.fitSince ??= now
       if (standing.fitSince !== null && now > this.leadsBy(replica, standing)) this.late(replica, standing)

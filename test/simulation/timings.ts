@@ -17,16 +17,26 @@ export class Timings {
    * On average, each fourth run is in the middle of a change. LangFlow's versions have a generator of their own,
    * `versions`, so that they don't shift the other draws of a seed.
    */
-  constructor(random: Random, versions: Random) {
+  constructor(random: Random, versions: Random, failsafe: Random) {
     this.random = random
     const before = draw(random, 'old')
     const after = random.chance(0.25) ? change(random, before) : null
+    // Half of the runs have failsafe. In some of them, the change turns it on or off.
+    const longest = Math.max(before.leaseDurationMs, after?.leaseDurationMs ?? 0)
+    const failsafeMaxMs = longest * failsafe.whole(2, 5)
+    const on = failsafe.chance(0.5)
+    const of = (is: boolean) => ({ failsafe: is ? ('peers' as const) : ('none' as const), failsafeMaxMs })
     const [older, newer] = versionsOf(versions)
     const gateMs = versions.chance(0.3) ? versions.between(0, 2_000) : 0
     const quietTimeoutMs = versions.chance(0.8) ? versions.between(0, LONGEST_QUIET_MS) : 0
     const front = { gateMs, quietTimeoutMs }
-    this.before = { ...before, ...older, ...front }
-    this.after = after === null ? null : { ...after, ...newer, ...front }
+    this.before = { ...before, ...older, ...front, ...of(on) }
+    const later = failsafe.chance(0.2) ? !on : on
+    this.after = after === null ? null : { ...after, ...newer, ...front, ...of(later) }
+  }
+
+  get failsafe(): boolean {
+    return [this.before, this.after].some((config) => config?.failsafe === 'peers')
   }
 
   get change(): boolean {
@@ -61,6 +71,8 @@ function draw(random: Random, revision: string): ReplicaConfig {
     onChange: 'handover' as const,
     gateMs: 0,
     quietTimeoutMs: 0,
+    failsafe: 'none' as const,
+    failsafeMaxMs: 600_000,
     ...UNKNOWN,
   }
   return { ...timings, ...rest, onDoubt, standby, revision }

@@ -1,9 +1,10 @@
-import type { Member } from '../../agent/peers/peers.ts'
+import type { Member, Peers } from '../../agent/peers/peers.ts'
 import type { Stage } from './agent-host.ts'
+import { AgentsNetwork, addressOf } from './agents-network.ts'
 import { ApiServer } from './api-server.ts'
 import { type Fault, MISSED } from './faults/fault.ts'
 import { FAULTS, type FaultKind } from './faults/kinds.ts'
-import { planFaults } from './faults/plan.ts'
+import { planFaults, planOutages } from './faults/plan.ts'
 import { Judge } from './judge.ts'
 import { Random } from './random.ts'
 import { type Recovered, Recovery } from './recovery.ts'
@@ -23,10 +24,11 @@ const MOST_STEPS = 100_000
 /** Offsets for separate random generators. They are above all seeds of runs. */
 const CRASHES = 2 ** 40
 const VERSIONS = 2 ** 41
+const FAILSAFE = 2 ** 42
 
 export interface Outcome
   extends Pick<World, 'seed' | 'plan' | 'violation' | 'steps' | 'struck' | 'terminatedAt'>,
-    Pick<Judge, 'takeovers' | 'restarts' | 'limits'> {
+    Pick<Judge, 'takeovers' | 'restarts' | 'limits' | 'ledByConsent'> {
   readonly trace: readonly string[]
   readonly simulatedMs: number
   readonly recovery: Recovered | null
@@ -47,6 +49,7 @@ export class World {
   readonly random: Random
   readonly server: ApiServer
   readonly replicas: readonly Replica[]
+  readonly agents: AgentsNetwork
   readonly judge: Judge
   readonly terminatedAt: Stage[] = []
   /** The faults of the plan that found a target. */
@@ -68,10 +71,13 @@ export class World {
     this.onCrash = new Random(seed + CRASHES).chance(0.5) ? 'restart' : 'handover'
     const mode: Mode = this.random.chance(0.7) ? 'pod' : 'run'
     const size = this.random.whole(2, 5)
-    this.timings = new Timings(this.random, new Random(seed + VERSIONS))
+    const failsafe = new Random(seed + FAILSAFE)
+    this.timings = new Timings(this.random, new Random(seed + VERSIONS), failsafe)
     this.asksPeers = this.random.chance(0.5)
     const leaseExists = this.random.chance(0.8)
-    const plan = planFaults(this.random, size, FIRST_FAULT_MS, SPAN_MS, options.among)
+    const drawn = planFaults(this.random, size, FIRST_FAULT_MS, SPAN_MS, options.among)
+    const outages = this.failsafe ? planOutages(failsafe, size, FIRST_FAULT_MS, SPAN_MS) : []
+    const plan = [...drawn, ...outages].sort((a, b) => a.at - b.at)
     this.plan = plan.filter(({ id }) => options.keep?.includes(id) ?? true)
     this.server = new ApiServer(this.timeline, (commit) => {
       this.trace('api', () => describe(commit.after))
@@ -79,9 +85,16 @@ export class World {
       this.guard(() => this.judge.committed(commit))
     })
     this.replicas = Array.from({ length: size }, (_, index) => new Replica(this, index, mode))
+    this.agents = new AgentsNetwork(this, failsafe, FIRST_FAULT_MS, SPAN_MS)
     this.judge = new Judge(this)
     this.recovery = new Recovery(this)
+    if (this.failsafe) this.recovery.faulty(this.agents.healedAt)
     if (leaseExists) this.server.apply()
+  }
+
+  /** Whether a replica may have failsafe. */
+  get failsafe(): boolean {
+    return this.asksPeers && this.timings.failsafe
   }
 
   /** The most handovers that leaders start without a fault: any number to newer revisions. */
@@ -98,9 +111,17 @@ export class World {
     })
   }
 
+  addresses(asking: Replica): Peers['answered'] {
+    const askedAt = asking.kernel.mono()
+    return this.replicas
+      .filter((replica) => replica !== asking && replica.agent?.process.runs)
+      .map((replica) => ({ identity: replica.identity, at: `http://${addressOf(replica)}`, askedAt }))
+  }
+
   /** The configuration of a replica's next instance. `again`: the replica had an instance before. */
   config(again: boolean): ReplicaConfig {
-    return this.timings.next(again)
+    const config = this.timings.next(again)
+    return this.asksPeers ? config : { ...config, failsafe: 'none' }
   }
 
   private version = 0
@@ -136,8 +157,9 @@ export class World {
       Math.random = random
     }
     const { seed, plan, violation, steps, struck, terminatedAt } = this
-    const { takeovers, restarts, limits } = this.judge
-    const common = { seed, plan, violation, steps, struck, terminatedAt, takeovers, restarts, limits }
+    const { takeovers, restarts, limits, ledByConsent } = this.judge
+    const judged = { takeovers, restarts, limits, ledByConsent }
+    const common = { seed, plan, violation, steps, struck, terminatedAt, ...judged }
     const { lines, timeline, recovery } = this
     return { ...common, trace: lines ?? [], simulatedMs: timeline.now, recovery: recovery.result }
   }

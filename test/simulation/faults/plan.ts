@@ -63,9 +63,31 @@ const LONG_MS = 26_000
 /** As long as the API server hangs in the fault table. */
 const LONGEST_MS = 60_000
 
+/** By then a leader has enrolled its members. */
+const SETTLED_MS = 12_000
+
 function duration(random: Random): number {
   if (random.chance(0.3)) return random.between(SHORTEST_MS, 3_000)
   return random.between(3_000, random.chance(0.05) ? LONGEST_MS : LONG_MS)
+}
+
+const OUTAGES = kindsOf(
+  'API server hangs; API server restarts; network cut; connections refused; writes lost',
+)
+/** Above the ids of all drawn faults. */
+const FIRST_OUTAGE = 20
+
+/** Failsafe matters only in outages that are longer than a lease duration. */
+export function planOutages(random: Random, replicas: number, firstAt: number, spanMs: number): Fault[] {
+  const indexes = Array.from({ length: replicas }, (_, index) => index)
+  return Array.from({ length: random.whole(0, 2) }, (_, n) => ({
+    id: FIRST_OUTAGE + n,
+    kind: random.pick(OUTAGES),
+    at: firstAt + random.between(SETTLED_MS, spanMs),
+    ms: random.between(SETTLED_MS, LONGEST_MS),
+    targets: random.chance(0.5) ? [random.pick(indexes)] : random.some(indexes),
+    degree: random.next(),
+  }))
 }
 
 /**
