@@ -111,6 +111,8 @@ const CASES: Readonly<Record<string, Case>> = {
   LangflowStandbyIsColder: [{ 'standby_colder b': '0+0x8 1+0x80' }, '17m', '17m15s', OF_B],
   LangflowLeaderMarginShrinks: [{ 'kill_deadline_seconds a': '12+0x8 8 7 12+0x40' }, '2m15s', '2m30s', OF_A],
   LangflowLeaderInDoubt: [{ 'doubt_seconds_total a': '7+0x8 9+0x60' }, '2m', '3m', OF_A],
+  LangflowLeadsByConsent: [{ 'failsafe_left_seconds a': '_x9 600-15x20' }, '2m', '2m30s', OF_A],
+  LangflowConsentEndsSoon: [{ 'failsafe_left_seconds a': '_x9 59-15x3' }, '2m', '2m30s', OF_A],
   LangflowLeaderFlaps: [{ 'lease_epoch a': '4 5 6 7 8 9+0x4 10+0x40' }, '2m', '2m30s'],
   LangflowOutcomesUnknown: [
     {
