@@ -21,10 +21,10 @@ export class DemoProcess {
   readonly #mark = randomUUID()
   readonly #tmp = mkdtempSync(join(tmpdir(), 'demo-test-'))
 
-  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  constructor(args: readonly string[]) {
     this.#child = spawn(process.execPath, [MAIN, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, TMPDIR: this.#tmp, DEMO_TEST: this.#mark, ...env },
+      env: { ...process.env, TMPDIR: this.#tmp, DEMO_TEST: this.#mark },
     })
     const read = (stream: Readable | null, lines: string[]) =>
       createInterface({ input: stream as Readable }).on('line', (line) => lines.push(line))

@@ -7,14 +7,21 @@ import { describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { stringify } from 'yaml'
 import { hasPrometheus } from '../harness/prometheus.ts'
-import { Replica } from '../observe/replica.ts'
+import { fronted, Replica, SERVING } from '../observe/replica.ts'
 import { dashboard, dashboardQueries, filled, metricsIn, rules } from './queries.ts'
 
 const run = promisify(execFile)
 const missing = hasPrometheus() ? false : 'SKIPPED: install prometheus (with promtool) to parse the queries'
 if (missing) console.error(missing)
 const VALUES = { namespace: 'flows', lease: 'one', pod: 'a|b', __rate_interval: '1m' }
+/** Labels that Prometheus adds to each series of a pod. */
+const TARGET = ['namespace', 'pod']
 const board = dashboard()
+const ASKED = [
+  ...dashboardQueries(board),
+  ...board.templating.list.map(({ name, definition = '' }) => [name, definition] as const),
+  ...rules().map(({ alert, record, expr }) => [alert ?? record!, expr] as const),
+]
 
 describe('the dashboard', () => {
   test('selects the chosen namespace in each query, and uses only defined variables', () => {
@@ -49,13 +56,21 @@ describe('the dashboard', () => {
         type === 'histogram' ? ['bucket', 'sum', 'count'].map((part) => `${name}_${part}`) : [name!],
       ),
     )
-    const asked = [
-      ...dashboardQueries(board),
-      ...board.templating.list.map(({ name, definition = '' }) => [name, definition] as const),
-      ...rules().map(({ alert, record, expr }) => [alert ?? record!, expr] as const),
-    ]
-    for (const [where, query] of asked)
+    for (const [where, query] of ASKED)
       for (const metric of metricsIn(query))
         assert.ok(known.has(metric), `${where} uses the unknown metric ${metric}`)
+  })
+
+  test('selects only by labels and values that the agent exposes, as do the rules', async () => {
+    const text = await new Replica(fronted(SERVING)).metrics.expose()
+    for (const [where, query] of ASKED)
+      for (const [selector, metric, matchers] of query.matchAll(
+        /((?:langflow_leader|leader_election)_\w+)\{([^}]*)\}/g,
+      ))
+        for (const [, label, value] of matchers!.matchAll(/(\w+)=~?"([^"$]*)/g))
+          assert.ok(
+            TARGET.includes(label!) || new RegExp(`^${metric}\\{.*\\b${label}="${value}`, 'm').test(text),
+            `${where}: no series matches ${selector}`,
+          )
   })
 })
