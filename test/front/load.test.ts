@@ -185,6 +185,38 @@ test('each answer of /health that takes longer than 1.5 s halves the window, to 
   assert.deepEqual(sizes, [4, 2, 1, 2, 4, 8])
 })
 
+test('at four times its capacity, LangFlow answers at least 90 % of its capacity in time, and each other request gets 503', async () => {
+  const { clock, langflow, room, guest, turn, opens } = roomOf({ queueWaitMs: 1_000 })
+  let freeAt = clock.mono()
+  /** LangFlow does one thing at a time. */
+  const does = (ms: number) => {
+    freeAt = Math.max(freeAt, clock.mono()) + ms
+    return new Promise<void>((resolve) => clock.after(freeAt - clock.mono(), resolve))
+  }
+  langflow.health = () => does(0)
+  await opens()
+  const [eachMs, count, outcomes] = [50, 560, [] as string[]]
+  for (let order = 0; order < count; order++) {
+    const one = guest(order)
+    const answer = async () => {
+      await turn(one)
+      await does(eachMs)
+      room.answered(one)
+      return clock.mono() - one.since <= 3_000 ? 'in time' : 'late'
+    }
+    answer().then(
+      (outcome) => outcomes.push(outcome),
+      ({ reason }) => outcomes.push(reason),
+    )
+    await clock.pass(eachMs / 4)
+  }
+  const inTime = outcomes.filter((one) => one === 'in time').length
+  assert.ok(inTime >= 0.9 * (count / 4), `${inTime} requests`)
+  await clock.pass(5_000)
+  assert.equal(outcomes.length, count)
+  assert.deepEqual(new Set(outcomes), new Set(['in time', 'overload']))
+})
+
 type Wait = readonly [
   title: string,
   queueWaitMs: number,
