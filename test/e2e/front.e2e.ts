@@ -18,7 +18,7 @@ after(() => plane.close())
 const GRACE_MS = 12_000
 const WITHOUT_GRACE_MS = 8_000
 
-type Pods = Readonly<{ scene: FrontScene; a: Pod; b: Pod }>
+type Pods = Readonly<{ scene: FrontScene; a: Pod }>
 
 /** The faults, each with the code of the next term. A fault resolves to the time from which no request may fail. */
 const FAULTS: readonly (readonly [
@@ -26,17 +26,6 @@ const FAULTS: readonly (readonly [
   code: string,
   play: (pods: Pods, t: TestContext) => Promise<number>,
 ])[] = [
-  [
-    'the leader’s pod ends, while some clients still use its front',
-    'released',
-    async ({ scene, a, b }) => {
-      const ended = a.stop()
-      await b.agent.event('serving')
-      await scene.lateCalls('a', scene.client.calls.length)
-      await ended
-      return 0
-    },
-  ],
   [
     'LangFlow dies',
     'released',
@@ -86,7 +75,7 @@ describe('clients of the fronts', { concurrency: 2, skip: podObstacle() }, () =>
   for (const [what, code, play] of FAULTS)
     test(`lose no later request when ${what}`, async (t) => {
       const { scene, a, b } = await FrontScene.startPods(t, plane)
-      const diedAt = await play({ scene, a, b }, t)
+      const diedAt = await play({ scene, a }, t)
       await scene.answers(20, 'b')
       const { failed, longestMs } = await scene.outcome()
       t.diagnostic(`${failed.length} requests failed, the longest took ${Math.round(longestMs)} ms`)

@@ -57,24 +57,6 @@ class OperatedScene extends FrontScene {
 }
 
 describe('an operator on a real API server', { concurrency: 3 }, () => {
-  test('pauses and resumes, and gets the name of a missing right', async (t) => {
-    const scene = await OperatedScene.operated(t, plane)
-    const before = Object.keys(await scene.annotations())
-    const added = async () => Object.keys(await scene.annotations()).filter((key) => !before.includes(key))
-    // No replica runs that could confirm the pause.
-    assert.equal((await scene.run('pause', '--for=1h', `--reason=${REASON}`)).code, 1)
-    assert.ok((await added()).includes('langflow-leader/paused'))
-    assert.equal((await scene.run('resume')).code, 0)
-    assert.deepEqual(await added(), [])
-
-    const readOnly = [{ op: 'replace', path: '/rules/0/verbs', value: ['get'] }]
-    await scene.kubectl('patch', 'role', ROLE, '--type=json', '-p', JSON.stringify(readOnly))
-    const refused = await scene.run('pause')
-    assert.deepEqual([refused.code, refused.answer.error.code], [4, 'no_rights'])
-    assert.match(refused.answer.error.message, /"patch" leases/)
-    assert.deepEqual(await added(), [])
-  })
-
   test('orders a failover from a leader whose HTTP server gives no answer and which cannot see a standby', async (t) => {
     const scene = await OperatedScene.operated(t, plane)
     const { a, b, proxies } = await scene.warmPair(true)
