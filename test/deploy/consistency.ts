@@ -39,7 +39,7 @@ export function plainEnv({ env = [] }: Container): Record<string, string> {
   return Object.fromEntries(env.flatMap(({ name, value }) => (value === undefined ? [] : [[name, value]])))
 }
 
-export async function agentOptionsOf(container: Container): Promise<AgentOptions> {
+async function agentOptionsOf(container: Container): Promise<AgentOptions> {
   for (const [name, [path]] of Object.entries(DOWNWARD)) {
     assert.equal(named(container.env!, name).valueFrom?.fieldRef?.fieldPath, path)
   }

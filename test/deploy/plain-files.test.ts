@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict'
-import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
-import { agentOptionsOf, assertConsistent, workloadOf } from './consistency.ts'
-import { named, only, type PodSpec, plainManifests } from './manifests.ts'
+import { assertConsistent, workloadOf } from './consistency.ts'
+import { only, plainManifests } from './manifests.ts'
 
 const manifests = plainManifests('langflow.yaml')
 const production = plainManifests('langflow-production.yaml')
 const deployment = only(manifests, 'Deployment')
-const pod = deployment.spec.template.spec as PodSpec
-const options = await agentOptionsOf(named(pod.initContainers, 'agent'))
 
 describe('deploy/langflow.yaml', () => {
   test('admits labelled clients to LangFlow, and only Prometheus and the other replicas to the agent', () => {
@@ -23,28 +20,6 @@ describe('deploy/langflow.yaml', () => {
         ports: [{ port: 8090 }],
       },
     ])
-  })
-
-  test('mounts the socket and the program read-only in LangFlow, and the token and the state only in the agent', () => {
-    const [socket, program] = [dirname(options.socket), named(pod.initContainers, 'install').args!.at(-1)!]
-    const token = '/var/run/secrets/kubernetes.io/serviceaccount'
-    const mounts = [...pod.initContainers, ...pod.containers].flatMap(({ name, volumeMounts }) =>
-      volumeMounts.map((one) => [one.name, one.mountPath, name, one.readOnly ?? false] as const),
-    )
-    assert.deepEqual(mounts.sort(), [
-      ['agent-state', options.stateDir, 'agent', false],
-      ['langflow-state', '/app/data', 'langflow', false],
-      ['program', program, 'install', false],
-      ['program', program, 'langflow', true],
-      ['socket', socket, 'agent', false],
-      ['socket', socket, 'langflow', true],
-      ['tmp', '/tmp', 'langflow', false],
-      ['token', token, 'agent', true],
-    ])
-    const holders = pod.volumes.filter((volume) => JSON.stringify(volume).includes('serviceAccountToken'))
-    assert.equal(String(holders.map(({ name }) => name)), 'token')
-    const account = only(manifests, 'ServiceAccount')
-    for (const where of [pod, account]) assert.equal(where.automountServiceAccountToken, false)
   })
 })
 

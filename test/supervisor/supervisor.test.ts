@@ -225,15 +225,6 @@ describe('a workload', () => {
       ['restart'],
     )
   })
-
-  test('that is late with its start fails at the deadline', async () => {
-    const b = await new Bench().running()
-    const failed = () => b.facts.some(({ type }) => type === 'workload_failed')
-    await b.clock.pass(59_999)
-    assert.equal(failed(), false)
-    await b.clock.pass(1)
-    assert.equal(failed(), true)
-  })
 })
 
 describe('a workload that is being stopped', () => {
