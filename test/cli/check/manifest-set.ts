@@ -28,10 +28,6 @@ export class ManifestSet {
     this.objects = structuredClone([...objects])
   }
 
-  copy(): ManifestSet {
-    return new ManifestSet(this.objects)
-  }
-
   /** The only object of this kind, or of this kind and name. */
   get(kind: string, name?: string): Loose {
     return only(this.objects, kind, name)
@@ -90,6 +86,14 @@ export class ManifestSet {
     for (const { metadata } of this.objects) metadata.namespace = namespace
   }
 
+  /** Adds all objects a second time, in this namespace. */
+  addCopy(namespace: string): ManifestSet {
+    const copy = new ManifestSet(this.objects)
+    copy.intoNamespace(namespace)
+    this.objects.push(...copy.objects)
+    return copy
+  }
+
   /** Adds a second, independent installation of this name, which shares nothing with the first. */
   addTwin(name: string): ManifestSet {
     const twin = new ManifestSet(this.objects.filter(({ kind }) => OF_AN_INSTALLATION.includes(kind)))
@@ -133,6 +137,13 @@ export function dropMount(container: Loose, volume: string): void {
 
 export function volumeOf(pod: Loose, name: string): Loose {
   return named(pod.volumes, name)
+}
+
+/** Sets the source of an emptyDir volume. */
+export function setVolume(pod: Loose, name: string, source: object): void {
+  const volume = volumeOf(pod, name)
+  delete volume.emptyDir
+  Object.assign(volume, source)
 }
 
 function hasAgent({ spec }: Loose): boolean {

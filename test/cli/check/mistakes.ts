@@ -7,6 +7,7 @@ import {
   type ManifestSet,
   mountOf,
   setVariable,
+  setVolume,
   volumeOf,
 } from './manifest-set.ts'
 import type { Base } from './sound-manifests.ts'
@@ -88,9 +89,7 @@ export const MISTAKES: readonly Mistake[] = [
   error('database-exclusive', 'two namespaces have a Lease each, and one database by the same URL', (m) => {
     m.secret['database-url'] = 'postgresql://user:password@db.example.org/langflow'
     m.intoNamespace('team-a')
-    const twin = m.copy()
-    twin.intoNamespace('team-b')
-    m.objects.push(...twin.objects)
+    m.addCopy('team-b')
   }),
   error('database-shared', 'LangFlow has no database', (m) =>
     dropVariable(m.langflow, 'LANGFLOW_DATABASE_URL'),
@@ -156,16 +155,13 @@ export const MISTAKES: readonly Mistake[] = [
     m.langflow.volumeMounts.push(structuredClone(mountOf(m.agent, 'token'))),
   ),
   error('token-beside-flows', "LangFlow's container mounts a token of its own for the API server", (m) => {
-    m.pod.volumes.push({ name: 'api', projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } })
-    m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
+    langflowMounts(m, { projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } })
   }),
   error('token-beside-flows', "LangFlow's container mounts a Secret with the account's token", (m) => {
-    m.pod.volumes.push({ name: 'api', secret: { secretName: tokenSecret(m) } })
-    m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
+    langflowMounts(m, { secret: { secretName: tokenSecret(m) } })
   }),
   error('token-beside-flows', "a projected volume has a Secret with the account's token", (m) => {
-    m.pod.volumes.push({ name: 'api', projected: { sources: [{ secret: { name: tokenSecret(m) } }] } })
-    m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
+    langflowMounts(m, { projected: { sources: [{ secret: { name: tokenSecret(m) } }] } })
   }),
   error('token-beside-flows', "a variable of LangFlow has the account's token", (m) =>
     setVariable(m.langflow, 'TOKEN', { secretKeyRef: { name: tokenSecret(m), key: 'token' } }),
@@ -232,9 +228,7 @@ export const MISTAKES: readonly Mistake[] = [
     m.langflow.volumeMounts.push({ name: 'agent-state', mountPath: '/var/lib/langflow-leader' }),
   ),
   error('langflow-mounts', 'the sockets of all replicas are on one volume', (m) => {
-    const volume = volumeOf(m.pod, 'socket')
-    delete volume.emptyDir
-    volume.persistentVolumeClaim = { claimName: 'sockets' }
+    setVolume(m.pod, 'socket', { persistentVolumeClaim: { claimName: 'sockets' } })
     m.add(claim('sockets', 'ReadWriteMany'))
   }),
   error('agent-probes', 'the agent has no readiness probe, so that every pod is Ready', (m) => {
@@ -320,14 +314,10 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   warning('local-files', "the uploads are in a directory of the pod's node", (m) => {
     setVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE', 'local')
-    const volume = volumeOf(m.pod, 'langflow-state')
-    delete volume.emptyDir
-    volume.hostPath = { path: '/var/lib/langflow' }
+    setVolume(m.pod, 'langflow-state', { hostPath: { path: '/var/lib/langflow' } })
   }),
   unknown('volume-shared', 'a volume of all replicas is claimed elsewhere', (m) => {
-    const volume = volumeOf(m.pod, 'langflow-state')
-    delete volume.emptyDir
-    volume.persistentVolumeClaim = { claimName: 'langflow-files' }
+    setVolume(m.pod, 'langflow-state', { persistentVolumeClaim: { claimName: 'langflow-files' } })
   }),
   warning('replicas', 'no replica could take over, because there is only one', (m) => {
     m.workload.spec.replicas = 1
@@ -583,6 +573,12 @@ function startBy(m: ManifestSet, script: string): void {
   m.langflow.command = [...m.langflow.command.slice(0, 5), ...SHELL, script]
 }
 
+/** Mounts a volume with this source into LangFlow's container. */
+export function langflowMounts(m: ManifestSet, source: object): void {
+  m.pod.volumes.push({ name: 'api', ...source })
+  m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
+}
+
 /** Adds a Secret whose token the API server accepts, and returns its name. */
 export function tokenSecret(m: ManifestSet, account = m.pod.serviceAccountName): string {
   m.objects.push({
@@ -615,7 +611,7 @@ spec:
 `
 }
 
-function claim(name: string, mode: string): string {
+export function claim(name: string, mode: string): string {
   return `
 apiVersion: v1
 kind: PersistentVolumeClaim
@@ -624,7 +620,7 @@ spec: { accessModes: [${mode}], resources: { requests: { storage: 10Gi } } }
 `
 }
 
-function autoscaler(m: ManifestSet, min: number, max: number): string {
+export function autoscaler(m: ManifestSet, min: number, max: number): string {
   const { kind, metadata } = m.workload
   return `
 apiVersion: autoscaling/v2

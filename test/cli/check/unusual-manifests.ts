@@ -1,5 +1,13 @@
-import { dropVariable, type Loose, type ManifestSet, mountOf, setVariable, volumeOf } from './manifest-set.ts'
-import { tokenSecret } from './mistakes.ts'
+import {
+  dropVariable,
+  type Loose,
+  type ManifestSet,
+  mountOf,
+  setVariable,
+  setVolume,
+  volumeOf,
+} from './manifest-set.ts'
+import { autoscaler, claim, langflowMounts, tokenSecret } from './mistakes.ts'
 import type { Base } from './sound-manifests.ts'
 
 /** An unusual installation that works: each finding in it, beside those of its base, is a false alarm. */
@@ -82,6 +90,11 @@ apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor
 metadata: { name: langflow }
 spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetricsEndpoints: [{ port: agent }] }
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: { name: frontend }
+spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend }, minReplicas: 1, maxReplicas: 9 }
 `)
   }),
   odd('a second, independent installation is in the same namespace', (m) => {
@@ -89,17 +102,12 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
   }),
   odd('a second installation has the same names in another namespace, and its own database', (m) => {
     m.intoNamespace('team-a')
-    const twin = m.copy()
-    twin.intoNamespace('team-b')
-    twin.secret['database-url'] = 'postgresql://user:password@host/team-b'
-    m.objects.push(...twin.objects)
+    m.addCopy('team-b').secret['database-url'] = 'postgresql://user:password@host/team-b'
   }),
   odd('two namespaces have a database each, by one URL whose host is a Service of the namespace', (m) => {
     m.secret['database-url'] = 'postgresql://user:password@postgresql/langflow'
     m.intoNamespace('team-a')
-    const twin = m.copy()
-    twin.intoNamespace('team-b')
-    m.objects.push(...twin.objects)
+    m.addCopy('team-b')
   }),
   odd('kustomize adds a label to every selector and template', (m) => {
     const add = (labels: Loose) => assign(labels, { env: 'prod' })
@@ -112,29 +120,9 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
     add(spec.ingress[1].from[0].podSelector.matchLabels)
   }),
   odd('there are three replicas', (m) => assign(m.workload.spec, { replicas: 3 })),
-  oddly('smallest')('there are three replicas in readiness mode, of which two may be unavailable', (m) => {
-    m.workload.spec.replicas = 3
-    m.workload.spec.strategy.rollingUpdate.maxUnavailable = 2
-  }),
   odd('an autoscaler holds two replicas, and the Deployment names no number', (m) => {
     delete m.workload.spec.replicas
-    m.add(`
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata: { name: langflow }
-spec:
-  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: langflow }
-  minReplicas: 2
-  maxReplicas: 2
-`)
-  }),
-  odd('an autoscaler of another workload is in the stream', (m) => {
-    m.add(`
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata: { name: frontend }
-spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend }, minReplicas: 1, maxReplicas: 9 }
-`)
+    m.add(autoscaler(m, 2, 2))
   }),
   oddly('smallest')('in readiness mode, 67 % of three replicas may be unavailable', (m) => {
     m.workload.spec.replicas = 3
@@ -158,24 +146,6 @@ spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend 
     m.workload.spec.podManagementPolicy = 'OrderedReady'
     m.langflow.ports = [{ name: 'http', containerPort: 8091 }]
   }),
-  odd('the whole command is in command', (m) => {
-    m.langflow.command = [...m.langflow.command, ...m.langflow.args]
-    delete m.langflow.args
-  }),
-  odd('LangFlow is started by its path', (m) => {
-    m.langflow.args[0] = '/app/.venv/bin/langflow'
-  }),
-  odd('LangFlow is started as a Python module', (m) => {
-    m.langflow.args = ['python', '-m', ...m.langflow.args]
-  }),
-  odd('LangFlow is started by a shell that does nothing else', (m) => {
-    m.langflow.args = ['sh', '-c', 'exec langflow run --host 127.0.0.1 --port 7860']
-  }),
-  odd('host and port are variables', (m) => {
-    m.langflow.args = ['langflow', 'run']
-    setVariable(m.langflow, 'LANGFLOW_HOST', '127.0.0.1')
-    setVariable(m.langflow, 'LANGFLOW_PORT', '7860')
-  }),
   odd('the agent has its variables from a ConfigMap', (m) => {
     for (const name of ['LEADER_TRAFFIC', 'LEADER_STANDBY', 'LEADER_PEERS']) dropVariable(m.agent, name)
     m.add(`
@@ -185,10 +155,6 @@ metadata: { name: agent }
 data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-members:8090" }
 `)
     m.agent.envFrom = [{ configMapRef: { name: 'agent' } }]
-  }),
-  odd('the agent has flags instead of variables', (m) => {
-    m.agent.args = ['agent', '--traffic=front', '--standby', 'warm', '--peers=langflow-members:8090']
-    for (const name of ['LEADER_TRAFFIC', 'LEADER_STANDBY', 'LEADER_PEERS']) dropVariable(m.agent, name)
   }),
   odd('a flag of the agent overrides a variable', (m) => {
     setVariable(m.agent, 'LEADER_STANDBY', 'cold')
@@ -249,13 +215,6 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
       volumeMounts: [{ name: 'langflow-state', mountPath: '/app/data' }],
     })
   }),
-  odd("a sidecar has LangFlow's image and another command", (m) => {
-    m.pod.containers.push({
-      name: 'exporter',
-      image: m.langflow.image,
-      command: ['python', '/exporter/main.py'],
-    })
-  }),
   odd("LangFlow's container is not the first", (m) => {
     m.pod.containers.unshift({
       name: 'proxy',
@@ -294,9 +253,7 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
   }),
   odd('an image volume replaces the init container', (m) => {
     m.pod.initContainers = m.pod.initContainers.filter(({ name }: Loose) => name !== 'install')
-    const volume = volumeOf(m.pod, 'program')
-    delete volume.emptyDir
-    volume.image = { reference: m.agent.image }
+    setVolume(m.pod, 'program', { image: { reference: m.agent.image } })
     const mount = mountOf(m.langflow, 'program')
     mount.mountPath = '/usr/lib/langflow-leader'
     mount.subPath = 'usr/lib/langflow-leader'
@@ -311,23 +268,11 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
     setVariable(m.agent, 'LEADER_KUBECONFIG', '/kube/config')
   }),
   odd('LangFlow has a token for a cloud, which the API server refuses', (m) => {
-    m.pod.volumes.push({
-      name: 'aws',
-      projected: {
-        sources: [
-          { serviceAccountToken: { path: 'token', audience: 'sts.amazonaws.com', expirationSeconds: 86400 } },
-        ],
-      },
-    })
-    m.langflow.volumeMounts.push({
-      name: 'aws',
-      mountPath: '/var/run/secrets/eks.amazonaws.com/serviceaccount',
-      readOnly: true,
-    })
+    const token = { path: 'token', audience: 'sts.amazonaws.com', expirationSeconds: 86400 }
+    langflowMounts(m, { projected: { sources: [{ serviceAccountToken: token }] } })
   }),
   odd("LangFlow has a Secret with another account's token", (m) => {
-    m.pod.volumes.push({ name: 'api', secret: { secretName: tokenSecret(m, 'reader') } })
-    m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
+    langflowMounts(m, { secret: { secretName: tokenSecret(m, 'reader') } })
   }),
   odd("only a sidecar has a Secret with the account's token", (m) => {
     m.pod.volumes.push({ name: 'api', secret: { secretName: tokenSecret(m) } })
@@ -407,15 +352,8 @@ data: { url: "postgresql://langflow@db.example.org/langflow" }
   odd('uploads are local, and the files of all replicas are on one ReadWriteMany volume', (m) => {
     setVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE', 'local')
     dropVariable(m.langflow, 'LANGFLOW_OBJECT_STORAGE_BUCKET_NAME')
-    const volume = volumeOf(m.pod, 'langflow-state')
-    delete volume.emptyDir
-    volume.persistentVolumeClaim = { claimName: 'langflow-files' }
-    m.add(`
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: { name: langflow-files }
-spec: { accessModes: [ReadWriteMany], resources: { requests: { storage: 10Gi } } }
-`)
+    setVolume(m.pod, 'langflow-state', { persistentVolumeClaim: { claimName: 'langflow-files' } })
+    m.add(claim('langflow-files', 'ReadWriteMany'))
   }),
   oddly('stateful-set')('each pod of a StatefulSet has its own ReadWriteOnce volume for caches', (m) => {
     m.langflow.volumeMounts.push({ name: 'cache', mountPath: '/cache' })
