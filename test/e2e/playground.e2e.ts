@@ -24,7 +24,7 @@ langflowTest(
 
     // Requests pass through two fronts before the switchover, and through one after it.
     const origin = `http://127.0.0.1:${b.front}`
-    const { page } = await openTab(t, await openBrowser(t), { viewport: { width: 1400, height: 900 } })
+    const page = await openTab(t, await openBrowser(t), { viewport: { width: 1400, height: 900 } })
     const failed: string[] = []
     page.on('response', (response) => {
       if (response.status() >= 400) failed.push(`${response.status()} ${response.url()}`)

@@ -14,24 +14,13 @@ export async function openBrowser(t: { after(end: () => Promise<void>): void }):
   return browser
 }
 
-export interface Tab {
-  readonly page: Page
-  readonly complaints: string[]
-}
-
 export async function openTab(
   t: TestContext,
   browser: Browser,
   options: BrowserContextOptions = {},
-): Promise<Tab> {
+): Promise<Page> {
   const context = await browser.newContext(options)
   t.after(() => context.close())
   context.setDefaultTimeout(HANGS_MS)
-  const page = await context.newPage()
-  const complaints: string[] = []
-  page.on('console', (message) => {
-    if (message.type() !== 'log') complaints.push(message.text())
-  })
-  page.on('pageerror', (error) => complaints.push(`${error}`))
-  return { page, complaints }
+  return context.newPage()
 }

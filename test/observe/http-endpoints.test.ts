@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it, test } from 'node:test'
+import { PAGE_POLICY, pageOf } from '../../agent/observe/page.ts'
 import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { ask, sendRaw, serve } from './client.ts'
-import { FOLLOWING, Replica, SERVING } from './replica.ts'
+import { FOLLOWING, Replica, SERVING, silent } from './replica.ts'
 
 const PROBES = ['/livez', '/readyz', '/frontz', '/workloadz']
 const ROUTES = [...PROBES, '/', '/leader', '/status', '/replicas', '/metrics']
@@ -106,12 +107,24 @@ describe('/status', () => {
 describe('/replicas', () => {
   it('has a row for each replica, with this one first', async (t) => {
     const replica = new Replica()
-    const silent = { pod: '10.0.0.7:8090', node: null, status: null, problem: 'it does not answer' }
-    replica.others = [{ pod: 'langflow-1', node: null, status: FOLLOWING, problem: null }, silent]
+    const follower = { pod: 'langflow-1', node: null, status: FOLLOWING, problem: null }
+    replica.others = [follower, silent('10.0.0.7:8090')]
     const { status, headers, body } = await ask(await serve(t, replica), '/replicas')
     assert.deepEqual([status, headers['content-type']], [200, JSON_TYPE])
     const own = { pod: 'langflow-0', node: null, status: SERVING, problem: null }
     assert.deepEqual(JSON.parse(body), [own, ...replica.others])
+  })
+})
+
+describe('/', () => {
+  it('is the page of all replicas, which loads itself again every two seconds', async (t) => {
+    const replica = new Replica()
+    replica.others = [silent('langflow-1')]
+    const { status, headers, body } = await ask(await serve(t, replica), '/')
+    assert.deepEqual([status, headers['content-type']], [200, 'text/html; charset=utf-8'])
+    assert.equal(headers['content-security-policy'], PAGE_POLICY)
+    assert.equal(body, pageOf(await replica.replicas()))
+    assert.match(body, /<meta http-equiv="refresh" content="2">/)
   })
 })
 
