@@ -1,11 +1,6 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import { parseAllDocuments } from 'yaml'
 import { encodeHistory, HISTORY } from '../../agent/lease/lease-history.ts'
@@ -15,8 +10,9 @@ import {
   REQUEST_REASON,
   SWITCHOVER_TO,
 } from '../../agent/lease/operator-annotations.ts'
-import { BUNDLE } from '../harness/bundle.ts'
+import { runBundle } from '../harness/bundle.ts'
 import { temporaryDirectory } from '../harness/temporary-directory.ts'
+import { kubeconfig, reply, ScriptedServer } from '../kube/scripted-server.ts'
 import { FOLLOWING, SERVING, TERM } from '../observe/replica.ts'
 
 /** Control sequences of a terminal in 7 and 8 bits, a forged line, and characters that reorder a line or break it. */
@@ -62,15 +58,9 @@ function file(name: string, content: string): string {
   return join(dir, name)
 }
 
-function kubeconfig(port: number, context = 'c'): string {
-  return JSON.stringify({
-    clusters: [{ name: 'c', cluster: { server: `http://127.0.0.1:${port}` } }],
-    contexts: [{ name: 'c', context: { cluster: 'c', namespace: 'team' } }],
-    'current-context': context,
-  })
-}
+const kubeconfigFor = (url: string) => kubeconfig(url, {}, {}, { namespace: 'team' })
 
-file('evil-config', kubeconfig(1, EVIL))
+file('evil-config', JSON.stringify({ ...kubeconfigFor('http://127.0.0.1:1'), 'current-context': EVIL }))
 file('app.yaml', MANIFEST)
 file(
   'named.yaml',
@@ -83,19 +73,17 @@ file('twins.yaml', MANIFEST.replaceAll('"other"', '"langflow"'))
 file('wrong.yaml', `"a": ${JSON.stringify(EVIL)}\n---\n${JSON.stringify(EVIL)}`)
 
 async function run(line: string, notes: Notes = {}, isSick = false) {
-  const server = createServer((request, response) => {
-    const [status, body] = answer(new URL(request.url ?? '', 'http://x').pathname, notes, isSick)
-    request.resume().once('end', () => response.writeHead(status).end(JSON.stringify(body)))
-  })
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  const { port } = server.address() as AddressInfo
-  const words = line.split(' ').map((word) => word.replace('EVIL', EVIL).replace('PORT', String(port)))
-  const env = { KUBECONFIG: file(`config-${port}`, kubeconfig(port)) }
-  const child = spawn(process.execPath, [BUNDLE, ...words], { cwd: dir, env, stdio: 'pipe' })
-  child.stdin.end()
-  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)])
-  server.close()
-  server.closeAllConnections()
+  await using server = await ScriptedServer.start(({ url }, response) =>
+    reply(response, ...answer(url.pathname, notes, isSick)),
+  )
+  const { url, port } = server
+  const words = line
+    .replaceAll('EVIL', EVIL)
+    .replace('URL', url)
+    .split(' ')
+    .map((word) => word.replace(/^\w+(-config|\.yaml)$/, join(dir, '$&')))
+  const env = { KUBECONFIG: file(`config-${port}`, JSON.stringify(kubeconfigFor(url))) }
+  const { stdout, stderr } = await runBundle(words, env)
   return { stdout, stderr, all: stdout + stderr }
 }
 
@@ -131,7 +119,7 @@ const ROWS: [line: string, notes?: Notes, isSick?: boolean][] = [
   ['inject -f named.yaml'],
   ['inject -f twins.yaml'],
   ['inject -f wrong.yaml'],
-  ['drill --service http://127.0.0.1:PORT --yes', PAUSE],
+  ['drill --service URL --yes', PAUSE],
   ['report --file -', { ...PAUSE, ...ASKED }, true],
   ['report --file EVIL/x'],
 ]

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { kubeconfigFor } from '../../harness/api/api-server.ts'
 import { runBundle } from '../../harness/bundle.ts'
 import { temporaryDirectory } from '../../harness/temporary-directory.ts'
-import { kubeconfigFor, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
+import { reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
 import { sound } from './sound-manifests.ts'
 
 const dir = temporaryDirectory()
@@ -16,7 +17,7 @@ before(async () => {
     if (url.pathname.endsWith('/nope')) reply(response, 404, status(404, 'NotFound'))
     else reply(response, method === 'POST' ? 201 : 200, { metadata: { name: 'x', resourceVersion: '1' } })
   })
-  writeFileSync(path('config'), kubeconfigFor(server))
+  writeFileSync(path('config'), kubeconfigFor(server.url))
   writeFileSync(path('sound.yaml'), sound('production').text())
   writeFileSync(path('invalid.yaml'), 'a: [')
 })
@@ -26,7 +27,7 @@ describe('check', () => {
   for (const [line, ...wanted] of [
     ['-f sound.yaml', 0, null, false],
     ['-f sound.yaml -n ns', 0, null, true],
-    ['-f sound.yaml --context x', 0, null, true],
+    ['-f sound.yaml --context leases', 0, null, true],
     ['-f sound.yaml --kubeconfig config', 0, null, true],
     ['-f sound.yaml -f sound.yaml', 0, null, false],
     ['-f sound.yaml --fail-on unknown', 1, null, false],

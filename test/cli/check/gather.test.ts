@@ -6,8 +6,9 @@ import { check } from '../../../agent/cli/check/check.ts'
 import { gather } from '../../../agent/cli/check/gather.ts'
 import { validate } from '../../../agent/cli/check/validation.ts'
 import { manifestOf } from '../../../agent/cli/manifests/manifest.ts'
+import { kubeconfigFor } from '../../harness/api/api-server.ts'
 import { temporaryDirectory } from '../../harness/temporary-directory.ts'
-import { kubeconfigFor, type Received, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
+import { type Received, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
 import type { Loose } from './manifest-set.ts'
 import { tokenSecret } from './mistakes.ts'
 import { sound } from './sound-manifests.ts'
@@ -33,7 +34,7 @@ async function against<T>(
     reply(response, ...(all[`${method} ${url.pathname}`] ?? all[url.pathname] ?? other))
   })
   const kubeconfig = join(temporaryDirectory(), 'config')
-  writeFileSync(kubeconfig, kubeconfigFor(server))
+  writeFileSync(kubeconfig, kubeconfigFor(server.url))
   const at = { leaseName: null, leaseNamespace: 'ns', kubeconfig, context: null, container: null }
   return await run(at, server.requests)
 }
