@@ -1,21 +1,17 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { utimesSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { podAge } from '../../agent/commands/agent-command.ts'
+import { listening } from '../harness/listening.ts'
 import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
 import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 test('an agent that cannot listen ends with exit code 1', async (t) => {
-  const taken = createServer()
-  await once(taken.listen(0, '127.0.0.1'), 'listening')
-  t.after(() => taken.close())
-  const { port } = taken.address() as AddressInfo
+  const port = await listening(t, createServer())
   const stage = await EmbeddedScene.open(t)
   const a = await stage.replica('a', { flags: [...FAST, `--listen=127.0.0.1:${port}`] })
   assert.equal((await a.exited).code, 1)

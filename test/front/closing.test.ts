@@ -5,9 +5,10 @@ import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { type Clock, systemClock } from '../../agent/clock.ts'
 import { HOP } from '../../agent/front/front-messages.ts'
+import { ask, open } from '../harness/connection.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
-import { ask, at, FOR_EVER, fakeLangFlow, KEY, rawConnection, received, TestFront } from './fixture.ts'
+import { at, FOR_EVER, fakeLangFlow, KEY, received, TestFront } from './fixture.ts'
 
 const SSE = { 'content-type': 'text/event-stream' }
 
@@ -42,17 +43,17 @@ test("while a stream is open, the leader's front forwards requests for the strea
   await clock.pass(1_000)
   await front.counts('one stream', ({ streams, inFlight }) => streams === 1 && inFlight === 0)
   await front.closes()
-  assert.equal((await ask(front.port, '/own')).status, 200)
-  assert.equal((await ask(front.port, '/hop', { headers: { [HOP]: `1 ${KEY}` } })).status, 200)
+  assert.equal((await ask(front, '/own')).status, 200)
+  assert.equal((await ask(front, '/hop', { headers: { [HOP]: `1 ${KEY}` } })).status, 200)
   await clock.pass(299)
   // Each renewal of the Lease brings a new route, which must not restart the grace.
   await front.closes(1, FOR_EVER, FOR_EVER - 1)
-  assert.equal((await ask(front.port, '/still')).status, 200)
+  assert.equal((await ask(front, '/still')).status, 200)
   await clock.pass(1)
   assert.equal(await text(stream), 'data: 1\n\n')
   assert.equal(stream.complete, true)
   const arrived = front.arrival()
-  const waits = ask(front.port, '/waits')
+  const waits = ask(front, '/waits')
   await arrived
   await front.closes()
   await front.toNobody({ key: KEY })
@@ -69,10 +70,10 @@ test('the front holds requests once the last stream has ended by itself, even wi
   const later = await openStream(front)
   first.destroy()
   await front.counts('one open stream', ({ streams }) => streams === 1)
-  assert.equal((await ask(front.port, '/goes-on')).status, 200)
+  assert.equal((await ask(front, '/goes-on')).status, 200)
   later.destroy()
   await front.counts('no open stream', ({ streams }) => streams === 0)
-  const waits = ask(front.port, '/waits')
+  const waits = ask(front, '/waits')
   await front.counts('one held request', ({ held, streamsEnded }) => held === 1 && streamsEnded === 0)
   await front.toLangFlow(FOR_EVER, 2)
   assert.equal((await waits).status, 200)
@@ -111,7 +112,7 @@ test('a stream that begins after the grace ends immediately', async (t) => {
     begin = () => outgoing.writeHead(200, SSE).write('data: 1\n\n')
   })
   const front = await TestFront.serving(t, langflow.port, { streamGraceMs: 300, clock })
-  const asked = ask(front.port, '/events', { method: 'POST', body: '{}' })
+  const asked = ask(front, '/events', { method: 'POST', body: '{}' })
   await langflow.seen.next('the request', () => true)
   await front.closes()
   await clock.pass(300)
@@ -131,13 +132,13 @@ test('in a planned takeover, requests in flight finish, new requests wait, and i
     socket.once('close', () => open.delete(socket))
   })
   const front = await TestFront.serving(t, langflow.port)
-  const slow = ask(front.port, '/slow', { method: 'POST', body: 'x' })
+  const slow = ask(front, '/slow', { method: 'POST', body: 'x' })
   await langflow.seen.next('the slow request', (one) => one === 'POST /slow')
-  await ask(front.port, '/quick')
+  await ask(front, '/quick')
   assert.equal(open.size, 2)
   await front.closes()
   await until('the idle connection closed', () => open.size === 1)
-  const late = ask(front.port, '/late')
+  const late = ask(front, '/late')
   await front.counts('one held request', ({ held, inFlight }) => held === 1 && inFlight === 1)
   ;(answer as ServerResponse | null)?.end('done')
   assert.equal((await slow).body, 'done')
@@ -154,18 +155,18 @@ test('until a quiet moment all requests are served; from then on they wait, unti
   })
   const clock = new VirtualClock()
   const front = await TestFront.serving(t, langflow.port, { clock })
-  const slow = ask(front.port, '/slow', { method: 'POST', body: 'x' })
+  const slow = ask(front, '/slow', { method: 'POST', body: 'x' })
   await langflow.seen.next('the slow request', (one) => one === 'POST /slow')
   await front.untilQuiet()
   await clock.pass(1_000)
-  assert.equal((await ask(front.port, '/meanwhile')).body, 'ok')
+  assert.equal((await ask(front, '/meanwhile')).body, 'ok')
   assert.ok(front.reports.list.every(({ type }) => type !== 'quiet'))
   answers[0]?.end('done')
   assert.equal((await slow).body, 'done')
   await clock.pass(20)
   await front.quiet()
   const arrived = front.arrival()
-  const late = ask(front.port, '/late')
+  const late = ask(front, '/late')
   await arrived
   // The agent repeats the route each second, to see whether the front answers.
   await front.untilQuiet()
@@ -177,7 +178,7 @@ test('until a quiet moment all requests are served; from then on they wait, unti
   await front.untilQuiet()
   await front.quiet()
   await front.closes()
-  const next = ask(front.port, '/next')
+  const next = ask(front, '/next')
   await clock.pass(1_000)
   await front.counts('one held request', ({ held }) => held === 1)
   await front.toLangFlow(FOR_EVER, 2)
@@ -213,21 +214,21 @@ test('a stream that has just begun is not idle, even if it has sent no byte yet'
 test('a front that ends answers held and late requests, each with Connection: close', async (t) => {
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, at(langflow.port))
-  const held = ask(front.port, '/held')
+  const held = ask(front, '/held')
   await front.counts('one held request', ({ held }) => held === 1)
   front.send({ type: 'end', until: FOR_EVER })
-  const late = ask(front.port, '/late')
+  const late = ask(front, '/late')
   await front.counts('two held requests', ({ held }) => held === 2)
   await front.toLangFlow()
   for (const { status, headers } of await Promise.all([held, late]))
     assert.deepEqual([status, headers.connection], [200, 'close'])
   await front.reports.next('ended', ({ type }) => type === 'ended')
-  await assert.rejects(ask(front.port, '/too-late'), { code: 'ECONNREFUSED' })
+  await assert.rejects(ask(front, '/too-late'), { code: 'ECONNREFUSED' })
 })
 
 test('a front that ends does so by its deadline, even if requests are left', async (t) => {
   const front = await TestFront.start(t)
-  const held = ask(front.port, '/held')
+  const held = ask(front, '/held')
   await front.counts('one held request', ({ held }) => held === 1)
   front.send({ type: 'end', until: Number(process.hrtime.bigint()) / 1e6 + 300 })
   await front.reports.next('ended', ({ type }) => type === 'ended')
@@ -236,7 +237,7 @@ test('a front that ends does so by its deadline, even if requests are left', asy
 
 test("the front ends immediately when its agent's pipe closes", async (t) => {
   const front = await TestFront.start(t)
-  const client = await rawConnection(t, front.port)
+  const client = await open(t, front)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await front.counts('one held request', ({ held }) => held === 1)
   await front.stop()

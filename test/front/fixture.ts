@@ -1,10 +1,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { once } from 'node:events'
-import { createServer, type IncomingMessage, type RequestListener, request, type Server } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
-import { connect, createServer as createTcpServer } from 'node:net'
+import { createServer as createHttpServer, type RequestListener, type Server } from 'node:http'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { type Duplex, duplexPair } from 'node:stream'
-import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
 import { type Clock, systemClock } from '../../agent/clock.ts'
 import { serveFront } from '../../agent/front/front.ts'
@@ -18,6 +15,7 @@ import {
 } from '../../agent/front/front-messages.ts'
 import { readJsonLines } from '../../agent/json-lines.ts'
 import { createLog } from '../../agent/observe/log.ts'
+import { listening } from '../harness/listening.ts'
 import { Series } from '../harness/wait.ts'
 
 export const KEY = 'AAAAAAAAAAAAAAAAAAAAAA'
@@ -43,17 +41,11 @@ export async function fakeLangFlow(
   port = 0,
 ): Promise<FakeLangFlow> {
   const seen = new Series<string>()
-  const server = createServer((incoming, outgoing) => {
+  const server = createHttpServer((incoming, outgoing) => {
     seen.add(`${incoming.method} ${incoming.url}`)
     answer(incoming, outgoing)
   })
-  server.listen(port, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  return { server, port: (server.address() as AddressInfo).port, seen }
+  return { server, port: await listening(t, server, port), seen }
 }
 
 export class FrontDriver {
@@ -193,69 +185,18 @@ export class TestFront extends FrontDriver {
   }
 }
 
-export interface Answer {
-  readonly status: number
-  readonly headers: IncomingMessage['headers']
-  readonly body: string
-}
-
-export interface Asked {
-  readonly method?: string
-  readonly headers?: Record<string, string | string[]>
-  readonly body?: string | Buffer
-}
-
-export async function ask(
-  port: number,
-  path: string,
-  { method = 'GET', headers = {}, body }: Asked = {},
-): Promise<Answer> {
-  // Node sets a Content-Length only for the bodies of some methods.
-  const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
-  const outgoing = request({
-    host: '127.0.0.1',
-    port,
-    path,
-    method,
-    headers: { ...length, ...headers },
-    agent: false,
-  })
-  outgoing.end(body)
-  const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
-  return {
-    status: incoming.statusCode ?? 0,
-    headers: incoming.headers,
-    body: await text(incoming),
-  }
-}
-
 export async function hungServer(t: TestContext, connected: (socket: Socket) => void = () => {}) {
   const hung = { address: '', received: '' }
-  const sockets = new Set<Socket>()
-  const server = createTcpServer((socket) => {
-    sockets.add(socket)
+  const server = createServer((socket) => {
+    t.after(() => socket.destroy())
     socket.on('error', () => {})
     socket.on('data', (chunk) => {
       hung.received += chunk.toString('latin1')
     })
     connected(socket)
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => {
-    server.close()
-    for (const socket of sockets) socket.destroy()
-  })
-  hung.address = `127.0.0.1:${(server.address() as AddressInfo).port}`
+  hung.address = `127.0.0.1:${await listening(t, server)}`
   return hung
-}
-
-export async function rawConnection(t: TestContext, port: number): Promise<Socket> {
-  const socket = connect(port, '127.0.0.1')
-  socket.on('error', () => {})
-  await once(socket, 'connect')
-  t.after(() => socket.destroy())
-  return socket
 }
 
 export async function received(socket: Socket, end?: string): Promise<string> {

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { request } from 'node:http'
 import { test } from 'node:test'
+import { ask, open } from '../harness/connection.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
-import { ask, at, fakeLangFlow, KEY, rawConnection, received, TestFront } from './fixture.ts'
+import { at, fakeLangFlow, KEY, received, TestFront } from './fixture.ts'
 import { roomOf } from './room.ts'
 
 test('the front holds requests while no replica serves, and then sends them in the order of arrival', async (t) => {
@@ -12,7 +13,7 @@ test('the front holds requests while no replica serves, and then sends them in t
   const front = await TestFront.start(t, at(langflow.port))
   const asked = []
   for (let i = 0; i < 5; i++) {
-    asked.push(ask(front.port, `/${i}`, { method: 'POST', body: String(i) }))
+    asked.push(ask(front, `/${i}`, { method: 'POST', body: String(i) }))
     await front.counts(`${i + 1} held`, ({ held }) => held === i + 1)
   }
   assert.deepEqual(langflow.seen.list, [])
@@ -25,7 +26,7 @@ test('a request that waits for the hold timeout gets 503 with Retry-After', asyn
   const clock = new VirtualClock()
   const front = await TestFront.start(t, { clock, holdTimeoutMs: 30_000 })
   const arrived = front.arrival()
-  const asked = ask(front.port, '/a')
+  const asked = ask(front, '/a')
   await arrived
   await clock.pass(29_999)
   await front.counts('one held request', ({ held }) => held === 1)
@@ -38,9 +39,9 @@ test('a request that waits for the hold timeout gets 503 with Retry-After', asyn
 
 test('a request beyond the hold limit gets 503 immediately', async (t) => {
   const front = await TestFront.start(t, { holdLimit: 2 })
-  for (const path of ['/a', '/b']) ask(front.port, path).catch(() => {})
+  for (const path of ['/a', '/b']) ask(front, path).catch(() => {})
   await front.counts('two held', ({ held }) => held === 2)
-  const { status, body } = await ask(front.port, '/c')
+  const { status, body } = await ask(front, '/c')
   assert.equal(status, 503)
   assert.match(JSON.parse(body).error, /limit of 2 waiting requests/)
   await front.counts('the third request refused', ({ failed }) => failed.hold_limit === 1)
@@ -53,14 +54,14 @@ for (const by of ['the front', "the leader's front for another"] as const) {
     await leader.toNobody({ key: KEY })
     const front = by === 'the front' ? leader : await TestFront.start(t)
     if (front !== leader) await front.toLeader(leader.address)
-    const gone = await rawConnection(t, front.port)
+    const gone = await open(t, front)
     gone.write('POST /gone HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab')
     await leader.counts('one held request', ({ held }) => held === 1)
     gone.destroy()
     await front.counts('the client gone', ({ failed }) => failed.client_gone === 1)
     if (front !== leader) await leader.counts('none held', ({ held }) => held === 0)
     await leader.toLangFlow()
-    await ask(leader.port, '/b')
+    await ask(leader, '/b')
     assert.deepEqual(langflow.seen.list, ['GET /b'])
     assert.deepEqual(front.logged, [])
   })
@@ -89,7 +90,7 @@ test('the front sends 100 Continue only when it forwards the request', async (t)
 test('a client that still waits for 100 Continue at the hold timeout gets 503, and its connection closes', async (t) => {
   const clock = new VirtualClock()
   const front = await TestFront.start(t, { clock })
-  const client = await rawConnection(t, front.port)
+  const client = await open(t, front)
   const arrived = front.arrival()
   client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n')
   await arrived
@@ -104,10 +105,10 @@ test('once the grant has ended, the front sends nothing to LangFlow, even withou
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, { clock, ...at(langflow.port) })
   await front.toLangFlow(clock.mono() + 10_000)
-  assert.equal((await ask(front.port, '/a')).status, 200)
+  assert.equal((await ask(front, '/a')).status, 200)
   await clock.pass(10_000)
   const arrived = front.arrival()
-  const asked = ask(front.port, '/b')
+  const asked = ask(front, '/b')
   await arrived
   await clock.pass(5_000)
   assert.deepEqual(langflow.seen.list, ['GET /a'])
@@ -121,7 +122,7 @@ test('requests wait while LangFlow refuses connections, and are sent when it acc
   before.server.close()
   const front = await TestFront.start(t, { clock, ...at(before.port) })
   await front.toLangFlow()
-  const asked = ask(front.port, '/a', { method: 'POST', body: 'a' })
+  const asked = ask(front, '/a', { method: 'POST', body: 'a' })
   await until('the request is held', async () => {
     await clock.pass(10)
     return front.reports.list.some((one) => one.type === 'counts' && one.counts.held === 1)
@@ -259,14 +260,14 @@ test("requests of all fronts pass through the leader's window, and one that does
   const leader = await TestFront.start(t, { ...at(langflow.port), holdTimeoutMs: 5_000 })
   const follower = await TestFront.start(t)
   const none = () => {}
-  for (let i = 0; i < 8; i++) ask(leader.port, `/${i}`).catch(none)
+  for (let i = 0; i < 8; i++) ask(leader, `/${i}`).catch(none)
   await leader.counts('eight held', ({ held }) => held === 8)
   await leader.toLangFlow()
   await until('eight requests at LangFlow', () => langflow.seen.list.includes('GET /7'))
   await follower.toLeader(leader.address)
-  const late = ask(follower.port, '/late', { method: 'POST', body: 'late' })
+  const late = ask(follower, '/late', { method: 'POST', body: 'late' })
   await leader.counts('one held request', ({ held }) => held === 1)
-  assert.equal((await ask(follower.port, '/health_check')).body, 'ok')
+  assert.equal((await ask(follower, '/health_check')).body, 'ok')
   const { status, body } = await late
   assert.equal(status, 503)
   assert.match(JSON.parse(body).error, /within 5s: the request can safely be sent again/)

@@ -3,20 +3,11 @@ import type { ServerResponse } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { HOP, HOP_EPOCH, HOP_WAITED } from '../../agent/front/front-messages.ts'
+import { ask, open } from '../harness/connection.ts'
 import { freePort } from '../harness/free-port.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
-import {
-  ask,
-  at,
-  FOR_EVER,
-  fakeLangFlow,
-  hungServer,
-  KEY,
-  rawConnection,
-  received,
-  TestFront,
-} from './fixture.ts'
+import { at, FOR_EVER, fakeLangFlow, hungServer, KEY, received, TestFront } from './fixture.ts'
 
 const OTHER_KEY = 'vutsrqponmlkjihgfedcba'
 const LARGE = Buffer.alloc(1024 * 1024, 1)
@@ -28,7 +19,7 @@ test("a follower's front forwards to the leader's, which forwards to LangFlow", 
   await leader.toLangFlow()
   await follower.toLeader(leader.address)
   const asked = { headers: { host: 'flows.example', 'x-forwarded-for': '192.0.2.1' } }
-  const { status, body } = await ask(follower.port, '/a', asked)
+  const { status, body } = await ask(follower, '/a', asked)
   const seen = JSON.parse(body)
   assert.equal(status, 200)
   assert.deepEqual(
@@ -48,7 +39,7 @@ test("the last byte of LangFlow's answers is dated at the leader's front alone",
   const [, leader, follower] = await TestFront.three(t, langflow.port)
   await leader.toLangFlow()
   await follower.toLeader(leader.address)
-  const asked = ask(follower.port, '/a')
+  const asked = ask(follower, '/a')
   const head = await leader.counts('a head', ({ answeredAt }) => answeredAt > 0)
   ;(await answer).write('a')
   await leader.counts('a byte', ({ answeredAt }) => answeredAt > head.answeredAt)
@@ -61,7 +52,7 @@ test("the last byte of LangFlow's answers is dated at the leader's front alone",
 test("a hop waits at the leader's front, which refuses it once its replica no longer leads", async (t) => {
   const front = await TestFront.start(t)
   await front.toNobody({ epoch: 3, key: KEY })
-  const hop = ask(front.port, '/a', { method: 'POST', body: 'x', headers: { [HOP]: `3 ${KEY}` } })
+  const hop = ask(front, '/a', { method: 'POST', body: 'x', headers: { [HOP]: `3 ${KEY}` } })
   await front.counts('one held request', ({ held }) => held === 1)
   await front.toLeader('127.0.0.1:1', 4)
   const { status, headers } = await hop
@@ -74,7 +65,7 @@ test('a refused hop waits for the next leader and is then sent there', async (t)
   await former.toLeader(leader.address, 2)
   await leader.toLangFlow(FOR_EVER, 2)
   await follower.toLeader(former.address, 1)
-  const asked = ask(follower.port, '/a', { method: 'POST', body: 'x' })
+  const asked = ask(follower, '/a', { method: 'POST', body: 'x' })
   await follower.counts('one held request', ({ held }) => held === 1)
   assert.deepEqual(langflow.seen.list, [])
   await follower.toLeader(leader.address, 2)
@@ -97,7 +88,7 @@ for (const [title, asked] of Object.entries(WITHHELD)) {
     const [former, leader, follower] = await TestFront.three(t, langflow.port)
     await former.toNobody({ epoch: 1, key: KEY })
     await follower.toLeader(former.address, 1)
-    const answered = ask(follower.port, '/a', asked)
+    const answered = ask(follower, '/a', asked)
     await former.counts("one request held by the leader's front", ({ held }) => held === 1)
     await former.stop()
     await follower.counts('the request held for the next leader', ({ held }) => held === 1)
@@ -119,7 +110,7 @@ for (const [title, asked] of Object.entries(WITHHELD)) {
     const langflow = await fakeLangFlow(t)
     const [leader, follower] = await Promise.all([TestFront.start(t, at(langflow.port)), TestFront.start(t)])
     await follower.toLeader(hung.address, 1)
-    const answered = ask(follower.port, '/a', asked)
+    const answered = ask(follower, '/a', asked)
     await until('the head is at the former leader', () => hung.received.includes('\r\n\r\n'))
     await leader.toLangFlow(FOR_EVER, 2)
     await follower.toLeader(leader.address, 2)
@@ -136,7 +127,7 @@ test("a request whose body the leader's front invited is not sent again if that 
   })
   const follower = await TestFront.start(t)
   await follower.toLeader(broken.address, 1)
-  assert.equal((await ask(follower.port, '/a', { method: 'POST', body: 'x' })).status, 502)
+  assert.equal((await ask(follower, '/a', { method: 'POST', body: 'x' })).status, 502)
 })
 
 test("while the leader's front has no route yet, it refuses a hop, and the follower's front tries again until it serves", async (t) => {
@@ -144,7 +135,7 @@ test("while the leader's front has no route yet, it refuses a hop, and the follo
   const leader = await TestFront.start(t, at(langflow.port))
   const follower = await TestFront.start(t)
   await follower.toLeader(leader.address)
-  const asked = ask(follower.port, '/a')
+  const asked = ask(follower, '/a')
   await follower.counts('one held request', ({ held }) => held === 1)
   await leader.toLangFlow()
   assert.equal((await asked).status, 200)
@@ -156,7 +147,7 @@ test('two fronts together hold a request for at most one hold timeout', async (t
   const [leader, follower] = await Promise.all([TestFront.start(t, config), TestFront.start(t, config)])
   await leader.toNobody({ key: KEY })
   const arrived = follower.arrival()
-  const answer = ask(follower.port, '/a', { method: 'POST' })
+  const answer = ask(follower, '/a', { method: 'POST' })
   await arrived
   await clock.pass(1_500)
   const hopped = leader.arrival()
@@ -177,7 +168,7 @@ for (const method of ['GET', 'POST']) {
     const [leader, follower] = await Promise.all([TestFront.start(t, config), TestFront.start(t, config)])
     await leader.toLangFlow()
     await follower.toLeader(leader.address)
-    const answered = ask(follower.port, '/a', { method })
+    const answered = ask(follower, '/a', { method })
     await langflow.seen.next('the request', () => true)
     await clock.pass(900)
     answer()
@@ -189,7 +180,7 @@ test("an invalid waiting time in a hop header doesn't disturb holding, and a for
   const front = await TestFront.start(t, { holdTimeoutMs: 300 })
   await front.toNobody({ key: KEY })
   const hop = (waited: string, key = KEY) =>
-    ask(front.port, '/a', { headers: { [HOP]: `1 ${key}`, [HOP_WAITED]: waited } })
+    ask(front, '/a', { headers: { [HOP]: `1 ${key}`, [HOP_WAITED]: waited } })
   for (const waited of ['1e308', 'Infinity', '-5', 'NaN', '0x10', '9'.repeat(400), '', '1, 2'])
     assert.equal((await hop(waited, OTHER_KEY)).status, 421)
   const began = performance.now()
@@ -210,8 +201,8 @@ test('after a change of leader, requests in flight to the former leader break af
   await former.toLangFlow()
   await leader.toLangFlow(FOR_EVER, 2)
   await follower.toLeader(former.address, 1)
-  const get = ask(follower.port, '/get')
-  const post = ask(follower.port, '/post', { method: 'POST', body: 'x' })
+  const get = ask(follower, '/get')
+  const post = ask(follower, '/post', { method: 'POST', body: 'x' })
   await until('both requests are at the former leader', () => stuck.seen.list.length === 2)
   await follower.toLeader(leader.address, 2)
   assert.deepEqual([(await get).status, (await post).status], [200, 502])
@@ -224,7 +215,7 @@ test('a change of route within a term breaks no request in flight', async (t) =>
     answer = () => outgoing.end('late')
   })
   const front = await TestFront.serving(t, langflow.port)
-  const asked = ask(front.port, '/a', { method: 'POST', body: 'x' })
+  const asked = ask(front, '/a', { method: 'POST', body: 'x' })
   await langflow.seen.next('the request', () => true)
   await front.toNobody({ key: KEY })
   await front.toLangFlow()
@@ -237,7 +228,7 @@ async function heldUpload(t: TestContext) {
   const port = await freePort()
   const follower = await TestFront.start(t)
   await follower.toLeader(`127.0.0.1:${port}`)
-  const upload = await rawConnection(t, follower.port)
+  const upload = await open(t, follower)
   upload.write('POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n')
   await follower.counts('one held request', ({ held }) => held === 1)
   const leads = async (langflow: number) => {
@@ -252,7 +243,7 @@ test("an upload that waits for 100 Continue and an unreachable leader doesn't bl
     incoming.resume().on('end', () => outgoing.end('ok')),
   )
   const { follower, upload, leads } = await heldUpload(t)
-  const get = ask(follower.port, '/a')
+  const get = ask(follower, '/a')
   await follower.counts('two held requests', ({ held }) => held === 2)
   await leads(langflow.port)
   assert.equal((await get).status, 200)
@@ -272,5 +263,5 @@ test("if the one request that tries the leader's connection breaks, the next req
   await leads(langflow.port)
   assert.match(await received(upload, '\r\n\r\n'), /^HTTP\/1\.1 (100|502) /)
   breaks = false
-  assert.equal((await ask(follower.port, '/a')).status, 200)
+  assert.equal((await ask(follower, '/a')).status, 200)
 })

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ask } from '../harness/connection.ts'
 import { until } from '../harness/wait.ts'
-import { ask, at, fakeLangFlow, TestFront } from './fixture.ts'
+import { at, fakeLangFlow, TestFront } from './fixture.ts'
 import { roomOf } from './room.ts'
 
 /** A room before a LangFlow whose requests for health take this long, with so many requests in LangFlow. */
@@ -255,9 +256,7 @@ test("a request that the leader's front refuses for overload is answered 503 by 
   const follower = await TestFront.start(t)
   await leader.toLangFlow()
   await follower.toLeader(leader.address)
-  const asked = Array.from({ length: 17 }, (_, i) =>
-    ask(follower.port, `/${i}`, { method: 'POST', body: 'x' }),
-  )
+  const asked = Array.from({ length: 17 }, (_, i) => ask(follower, `/${i}`, { method: 'POST', body: 'x' }))
   for (const one of asked) one.catch(() => {})
   await until('a request for health', () => langflow.seen.list.includes('GET /health'))
   await leader.counts('one refused request', ({ failed }) => failed.overload === 1)

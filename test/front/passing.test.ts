@@ -3,7 +3,8 @@ import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { HOP_EPOCH } from '../../agent/front/front-messages.ts'
-import { at, fakeLangFlow, hungServer, rawConnection, received, TestFront } from './fixture.ts'
+import { open } from '../harness/connection.ts'
+import { at, fakeLangFlow, hungServer, received, TestFront } from './fixture.ts'
 
 const portOf = (address: string) => Number(address.split(':')[1])
 const HANDSHAKE =
@@ -21,7 +22,7 @@ async function exchange(
     answer(incoming, outgoing)
   })
   const front = await TestFront.serving(t, langflow.port)
-  const client = await rawConnection(t, front.port)
+  const client = await open(t, front)
   client.write(written)
   return { seen, front, langflow, got: await received(client) }
 }
@@ -83,7 +84,7 @@ test('an answer reaches the client as LangFlow wrote it, except hop-by-hop heade
 test('a client that leaves during its upload counts as client_gone, and not as an unknown outcome', async (t) => {
   const langflow = await fakeLangFlow(t, () => {})
   const front = await TestFront.serving(t, langflow.port)
-  const client = await rawConnection(t, front.port)
+  const client = await open(t, front)
   client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nsome of it')
   await langflow.seen.next('the upload', () => true)
   client.destroy()
@@ -104,7 +105,7 @@ for (const [what, after] of [
       end = () => outgoing.end()
     })
     const front = await TestFront.serving(t, langflow.port)
-    const client = await rawConnection(t, front.port)
+    const client = await open(t, front)
     client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
     await received(client, 'half')
     client.write(after)
@@ -115,7 +116,7 @@ for (const [what, after] of [
 test('a request that is sent before the answer to another one ends the connection with that answer', async (t) => {
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, at(langflow.port))
-  const client = await rawConnection(t, front.port)
+  const client = await open(t, front)
   client.write('GET /one HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2))
   await front.counts('one held request', ({ held }) => held === 1)
   client.write('GET /late HTTP/1.1\r\nHost: a\r\n\r\n')
@@ -132,7 +133,7 @@ for (const [what, request, answer] of [
   test(`a complete answer is passed back without the bytes after it: ${what}`, async (t) => {
     const { address } = await hungServer(t, (socket) => socket.once('data', () => socket.write(answer)))
     const front = await TestFront.serving(t, portOf(address))
-    const client = await rawConnection(t, front.port)
+    const client = await open(t, front)
     client.write(`${request} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)
     const all = await received(client)
     assert.match(all, /^HTTP\/1\.1 20[04] /)
@@ -149,7 +150,7 @@ test('a 101 from LangFlow without a valid handshake is answered with 502', async
   )
   const front = await TestFront.serving(t, portOf(address))
   for (const upgrade of ['', HANDSHAKE]) {
-    const client = await rawConnection(t, front.port)
+    const client = await open(t, front)
     client.write(`GET / HTTP/1.1\r\nHost: a\r\n${upgrade || 'Connection: close\r\n'}\r\n`)
     assert.match(await received(client), /^HTTP\/1\.1 502 /)
   }
@@ -161,7 +162,7 @@ test('an HTTP/1.0 client gets a connection reset if the answer breaks off', asyn
     setImmediate(() => outgoing.destroy())
   })
   const front = await TestFront.serving(t, langflow.port)
-  const client = await rawConnection(t, front.port)
+  const client = await open(t, front)
   client.write('GET / HTTP/1.0\r\n\r\n')
   await assert.rejects(received(client), /ECONNRESET/)
 })
@@ -184,7 +185,7 @@ test('a malformed body is answered with 400 and ends the request, even if the cl
 for (const version of ['1.0', '1.1']) {
   test(`an HTTP/${version} client that half-closes its connection counts as gone`, async (t) => {
     const front = await TestFront.start(t)
-    const client = await rawConnection(t, front.port)
+    const client = await open(t, front)
     client.write(`GET / HTTP/${version}\r\nHost: a\r\n\r\n`)
     await front.counts('one held request', ({ held }) => held === 1)
     client.end()

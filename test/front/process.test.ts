@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 import { FRONT_NODE_FLAGS } from '../../agent/front/agent-side/front-process.ts'
 import { BUNDLE } from '../harness/bundle.ts'
-import { ask, fakeLangFlow } from './fixture.ts'
+import { ask } from '../harness/connection.ts'
+import { fakeLangFlow } from './fixture.ts'
 import { FrontProcess } from './front-process.ts'
 
 test("the front process follows its agent's routes, ignores SIGTERM and SIGINT, and exits when the agent's pipe closes", async (t) => {
@@ -16,7 +17,7 @@ test("the front process follows its agent's routes, ignores SIGTERM and SIGINT, 
   await front.toLangFlow()
   process.kill(front.pid, 'SIGTERM')
   process.kill(front.pid, 'SIGINT')
-  assert.equal((await ask(front.port, '/a')).status, 200)
+  assert.equal((await ask(front, '/a')).status, 200)
   assert.deepEqual(peers, ['127.0.0.2'])
   assert.deepEqual(await front.closePipe(), [0, null])
 })
@@ -35,7 +36,7 @@ test('with a low limit of open files, the front keeps a descriptor to forward ea
   t.after(() => front.stop())
   const most = (256 - 64) / 2
   const asked = Array.from({ length: 2 * most }, () =>
-    ask(front.port, '/', { method: 'POST', body: 'a' }).then(
+    ask(front, '/', { method: 'POST', body: 'a' }).then(
       ({ status }) => status,
       () => 0,
     ),
@@ -44,6 +45,6 @@ test('with a low limit of open files, the front keeps a descriptor to forward ea
   await front.toLangFlow()
   const statuses = await Promise.all(asked)
   assert.equal(statuses.filter((status) => status === 200).length, most)
-  assert.equal((await ask(front.port, '/')).status, 200)
+  assert.equal((await ask(front, '/')).status, 200)
   assert.match(front.output, /"a connection was closed: 96 are open.*nofile/)
 })

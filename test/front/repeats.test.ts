@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { test } from 'node:test'
+import { ask } from '../harness/connection.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
-import { ask, at, FOR_EVER, fakeLangFlow, KEY, TestFront } from './fixture.ts'
+import { at, FOR_EVER, fakeLangFlow, KEY, TestFront } from './fixture.ts'
 
 for (const method of ['GET', 'HEAD', 'OPTIONS']) {
   test(`a ${method} is sent again if its connection breaks before the first byte of the answer`, async (t) => {
@@ -13,7 +14,7 @@ for (const method of ['GET', 'HEAD', 'OPTIONS']) {
       else outgoing.end()
     })
     const front = await TestFront.serving(t, langflow.port)
-    assert.equal((await ask(front.port, '/a', { method })).status, 200)
+    assert.equal((await ask(front, '/a', { method })).status, 200)
     assert.deepEqual(langflow.seen.list, [`${method} /a`, `${method} /a`])
   })
 }
@@ -22,7 +23,7 @@ for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
   test(`a ${method} whose connection breaks is sent only once, and its client gets 502: the outcome is unknown`, async (t) => {
     const langflow = await fakeLangFlow(t, ({ socket }) => socket.destroy())
     const front = await TestFront.serving(t, langflow.port)
-    const { status, headers, body } = await ask(front.port, '/a', { method })
+    const { status, headers, body } = await ask(front, '/a', { method })
     assert.equal(status, 502)
     assert.match(headers['content-type'] ?? '', /^application\/json/)
     assert.match(JSON.parse(body).error, /the outcome is unknown/)
@@ -45,8 +46,8 @@ test('a GET on an idle connection that LangFlow has just closed is sent again on
   })
   const waiting: ServerResponse[] = []
   const front = await TestFront.serving(t, langflow.port)
-  await Promise.all(['/a', '/b', '/c'].map((path) => ask(front.port, path)))
-  const { status, body } = await ask(front.port, '/late')
+  await Promise.all(['/a', '/b', '/c'].map((path) => ask(front, path)))
+  const { status, body } = await ask(front, '/late')
   assert.deepEqual([status, body], [200, 'new'])
 })
 
@@ -59,7 +60,7 @@ test('attempts through different fronts count towards the same limit, and only t
   const [former, leader, entry] = await TestFront.three(t, second.port, at(first.port))
   await former.toLangFlow(FOR_EVER, 1)
   await entry.toLeader(former.address, 1)
-  const asked = ask(entry.port, '/a')
+  const asked = ask(entry, '/a')
   await first.seen.next('the first attempt', () => true)
   await former.toNobody({ epoch: 1, key: KEY })
   broke()
@@ -82,7 +83,7 @@ test('a request that another front only held when it ended does not count as sen
   })
   const [entry, leader] = await Promise.all([TestFront.start(t), TestFront.start(t, at(langflow.port))])
   await entry.toNobody()
-  const asked = ask(entry.port, '/a')
+  const asked = ask(entry, '/a')
   for (let epoch = 1; epoch <= 3; epoch++) {
     const holding = await TestFront.start(t)
     await holding.toNobody({ epoch, key: KEY })
@@ -103,7 +104,7 @@ test('the hold timeout counts from the arrival of the request, even if an attemp
     breaks = () => socket.destroy()
   })
   const front = await TestFront.serving(t, langflow.port, { clock, holdTimeoutMs: 2_000 })
-  const answer = ask(front.port, '/a')
+  const answer = ask(front, '/a')
   await langflow.seen.next('the request', () => true)
   await clock.pass(1_500)
   await front.toNobody()

@@ -4,6 +4,7 @@ import { createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
 import type { KubeObjects } from '../../agent/kube/kube-objects.ts'
 import { LEASE } from '../../agent/lease/lease-api.ts'
+import { listening } from '../harness/listening.ts'
 import {
   failure,
   fixedAccess,
@@ -68,20 +69,13 @@ test('a request does not wait behind one that hangs', async () => {
   assert.equal((await hanging).code, 'timeout')
 })
 
-test('a write may have no connection at its deadline', async () => {
+test('a write may have no connection at its deadline', async (t) => {
   // The kernel accepts the connection, but the server never speaks TLS, so the handshake hangs.
-  const mute = createServer().listen(0, '127.0.0.1')
-  await once(mute, 'listening')
-  const { port } = mute.address() as { port: number }
   const accepted: Socket[] = []
-  mute.on('connection', (socket) => accepted.push(socket.on('error', () => {}).resume()))
-  using objects = objectsFor(fixedAccess(`https://127.0.0.1:${port}`))
-  try {
-    await fails(update(objects, SOON_MS), 'timeout', /^no connection/)
-    if (accepted[0]?.closed === false) await within(once(accepted[0], 'close'))
-  } finally {
-    mute.close()
-  }
+  const mute = createServer((socket) => accepted.push(socket.on('error', () => {}).resume()))
+  using objects = objectsFor(fixedAccess(`https://127.0.0.1:${await listening(t, mute)}`))
+  await fails(update(objects, SOON_MS), 'timeout', /^no connection/)
+  if (accepted[0]?.closed === false) await within(once(accepted[0], 'close'))
 })
 
 test('a closed port and an unknown host cannot be reached', async () => {

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, it, test } from 'node:test'
 import { PAGE_POLICY, pageOf } from '../../agent/observe/page.ts'
 import type { AgentStatus } from '../../agent/status/agent-status.ts'
-import { ask, sendRaw, serve } from './client.ts'
+import { ask } from '../harness/connection.ts'
+import { sendRaw, serve } from './client.ts'
 import { FOLLOWING, Replica, SERVING, silent } from './replica.ts'
 
 const PROBES = ['/livez', '/readyz', '/frontz', '/workloadz']

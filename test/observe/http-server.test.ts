@@ -4,9 +4,10 @@ import { networkInterfaces } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { describe, it, type TestContext } from 'node:test'
 import { startHttpServer } from '../../agent/observe/http-server.ts'
+import { ask, open } from '../harness/connection.ts'
 import { listening } from '../harness/listening.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
-import { ask, closed, open, sendRaw, serve } from './client.ts'
+import { closed, sendRaw, serve } from './client.ts'
 import { Replica } from './replica.ts'
 
 const DEADLINE = { timeout: 30_000 }
