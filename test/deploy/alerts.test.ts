@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { stringify } from 'yaml'
 import { hasPrometheus } from '../harness/prometheus.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { RULES, rules } from './queries.ts'
 
 const run = promisify(execFile)
@@ -151,8 +151,7 @@ const CASES: Readonly<Record<string, Case>> = {
 const alertOf = (name: string) => name.split(',', 1)[0]!
 
 describe('the alerts', () => {
-  const dir = mkdtempSync(join(tmpdir(), 'alerts-test-'))
-  after(() => rmSync(dir, { recursive: true }))
+  const dir = temporaryDirectory()
 
   test('link to runbook sections that have the parts Means, Look, Do and Avoid', () => {
     const [, ...sections] = read('guide/troubleshoot.md').split(/^## (?=Langflow)/m)

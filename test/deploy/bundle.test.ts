@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { VERSION } from '../../agent/version.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const run = promisify(execFile)
@@ -14,7 +14,7 @@ const run = promisify(execFile)
 const LAUNCHER_OVER_NODE = 27e6
 
 describe('the built file', () => {
-  const scratch = mkdtempSync(join(tmpdir(), 'bundle-test-'))
+  const scratch = temporaryDirectory()
   const bundle = join(scratch, 'langflow-leader.mjs')
   const started: ChildProcess[] = []
 
@@ -25,7 +25,6 @@ describe('the built file', () => {
       child.kill('SIGKILL')
       await once(child, 'exit')
     }
-    rmSync(scratch, { recursive: true, force: true })
   })
 
   async function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<number> {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { stringify } from 'yaml'
 import { hasPrometheus } from '../harness/prometheus.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { fronted, Replica, SERVING } from '../observe/replica.ts'
 import { dashboard, dashboardQueries, filled, metricsIn, rules } from './queries.ts'
 
@@ -37,14 +37,12 @@ describe('the dashboard', () => {
     }
   })
 
-  test('has only valid PromQL queries', { skip: missing }, async (t) => {
+  test('has only valid PromQL queries', { skip: missing }, async () => {
     const queries = dashboardQueries(board).map(([, query], n) => ({
       record: `query:${n}`,
       expr: filled(query, VALUES),
     }))
-    const dir = mkdtempSync(join(tmpdir(), 'dashboard-test-'))
-    t.after(() => rmSync(dir, { recursive: true }))
-    const file = join(dir, 'rules.yaml')
+    const file = join(temporaryDirectory(), 'rules.yaml')
     writeFileSync(file, stringify({ groups: [{ name: 'dashboard', rules: queries }] }))
     await run('promtool', ['check', 'rules', file])
   })

@@ -1,20 +1,19 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
 import { VERSION } from '../../agent/version.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { DEPLOY } from './manifests.ts'
 
 const URL = `https://example.org/langflow-leader/releases/download/v${VERSION}`
 const NAME = 'kubectl-langflow_leader'
 
-test('the krew plugin has a valid manifest, with the digest and the files of its archive, and runs', (t) => {
-  const dir = mkdtempSync(join(tmpdir(), 'krew-test-'))
-  t.after(() => rmSync(dir, { recursive: true }))
+test('the krew plugin has a valid manifest, with the digest and the files of its archive, and runs', () => {
+  const dir = temporaryDirectory()
   execFileSync(process.execPath, [join(DEPLOY, 'krew/build.mjs'), dir, URL])
   const { apiVersion, kind, metadata, spec } = parse(readFileSync(join(dir, 'langflow-leader.yaml'), 'utf8'))
   assert.deepEqual([apiVersion, kind], ['krew.googlecontainertools.github.com/v1alpha2', 'Plugin'])

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { promisify } from 'node:util'
@@ -10,6 +9,7 @@ import { fixture } from '../cli/inject/streams.ts'
 import { helmProgram } from '../deploy/helm.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { startControlPlane } from '../harness/control-plane.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 
 const plane = await startControlPlane()
 after(() => plane.close())
@@ -25,8 +25,7 @@ function block(language: string, mark: string): string {
   return text.replaceAll('REGISTRY', 'registry.example.org')
 }
 
-const dir = mkdtempSync(join(tmpdir(), 'inject-helm-'))
-after(() => rmSync(dir, { recursive: true, force: true }))
+const dir = temporaryDirectory()
 const executable = { mode: 0o755 }
 mkdirSync(join(dir, 'bin'))
 const program = `#!/bin/sh\nexec '${process.execPath}' '${BUNDLE}' "$@"\n`

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
@@ -16,6 +15,7 @@ import {
   writeFlow,
 } from '../harness/langflow.ts'
 import { startPostgres } from '../harness/postgres.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { until } from '../harness/wait.ts'
 
 const SERVES_WITHIN_MS = 120_000
@@ -23,8 +23,7 @@ const binary = langflowBinary() as string
 const skip = binary === undefined && LANGFLOW_MISSING
 const SYSCALLS = '%network,%process,openat,open,creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2'
 
-const dir = mkdtempSync(join(tmpdir(), 'warm-e2e-'))
-after(() => rmSync(dir, { recursive: true, force: true }))
+const dir = temporaryDirectory()
 const postgres = await startPostgres()
 after(() => postgres.close())
 
@@ -122,7 +121,7 @@ test('warm standbys on one database', { skip }, async (t) => {
   await t.test(
     'until its grant, it opens no connection and no port, starts no process, changes no file, and imports no module of a component',
     async (t) => {
-      const own = mkdtempSync(join(dir, 'own-'))
+      const own = temporaryDirectory()
       const [log, epochs] = [join(dir, 'strace'), join(own, 'epochs')]
       const options = ['-f', '-qq', '-y', '--seccomp-bpf', '-s', '200', '-o', log, '-e', `trace=${SYSCALLS}`]
       const env = { LANGFLOW_DATABASE_URL: url, ...writeComponent(own, epochs) }
@@ -153,7 +152,7 @@ test('warm standbys on one database', { skip }, async (t) => {
   await t.test(
     'the next one checks the tables only once if they match its models, and exits if they do not',
     async (t) => {
-      const own = mkdtempSync(join(dir, 'looks-'))
+      const own = temporaryDirectory()
       const log = join(own, 'looks')
       // Python imports sitecustomize first, so the check is wrapped before LangFlow uses it.
       const counting = `import os

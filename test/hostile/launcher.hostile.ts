@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { NAMESPACE } from '../harness/pod.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import {
   AS_LANGFLOW,
   ATTACK_PROCESS,
@@ -42,9 +42,8 @@ test('the launcher and the agent run without LangFlow’s variables, and LangFlo
 
 test('the attacks on the launcher succeed against an unprotected Node: below tini, readable, with its default signals', {
   skip: skip || (process.getuid?.() === 0 ? false : 'not root'),
-}, (t) => {
-  const dir = mkdtempSync(join(tmpdir(), 'attack-'))
-  t.after(() => rmSync(dir, { recursive: true }))
+}, () => {
+  const dir = temporaryDirectory()
   chmodSync(dir, 0o755)
   const programs = installPrograms(dir)
   chmodSync(join(programs, 'node'), 0o755)

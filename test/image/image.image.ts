@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { Image, PROGRAM } from './image.ts'
 import { requireTools } from './requirements.ts'
 
 const PACKAGE = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'))
 
 requireTools()
-const scratch = mkdtempSync(join(tmpdir(), 'image-test-'))
-after(() => rmSync(scratch, { recursive: true }))
+const scratch = temporaryDirectory()
 const image = await Image.unpack(scratch)
 
 describe('the image', () => {

@@ -1,17 +1,7 @@
 import assert from 'node:assert/strict'
-import {
-  copyFileSync,
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, describe, type TestContext, test } from 'node:test'
+import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { commandLineOf } from '../../agent/processes/proc.ts'
 import { VERSION } from '../../agent/version.ts'
@@ -19,6 +9,7 @@ import { kubeconfigFor, LeaseServer } from '../harness/api/api-server.ts'
 import { freePort } from '../harness/free-port.ts'
 import { ask, FAST } from '../harness/replica.ts'
 import { LEASE } from '../harness/scene.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { Container, type Mount, makeVolume, type User } from './container.ts'
 import { Image, PROGRAM } from './image.ts'
 import { BUSYBOX, requireTools } from './requirements.ts'
@@ -27,8 +18,7 @@ const DIRECTORY = '/opt/langflow-leader'
 const SOCKETS = '/run/langflow-leader'
 
 requireTools()
-const scratch = mkdtempSync(join(tmpdir(), 'install-image-'))
-after(() => rmSync(scratch, { recursive: true }))
+const scratch = temporaryDirectory()
 const image = await Image.unpack(scratch)
 /** The root of an image that contains only one static program. */
 const foreign = makeForeignRoot(join(scratch, 'foreign'))
@@ -62,7 +52,7 @@ describe('the program in a container of another image', () => {
     api.put({ metadata: { name: LEASE }, spec: {} })
     await api.listen()
     t.after(() => api.close())
-    const kubeconfig = join(mkdtempSync(join(scratch, 'kubeconfig-')), 'kubeconfig')
+    const kubeconfig = join(temporaryDirectory(), 'kubeconfig')
     writeFileSync(kubeconfig, kubeconfigFor(api.url))
     const [port, listen] = [await freePort(), await freePort()]
     const sockets = { source: volume(), destination: SOCKETS }

@@ -11,12 +11,12 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { readInterpreter, writeInterpreter } from '../../agent/install/interpreter.ts'
 import { VERSION } from '../../agent/version.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 
 const asRoot = process.getuid?.() === 0
 /** An unprivileged user, since root may read and write any file. It can read an installation, but not this checkout. */
@@ -26,7 +26,7 @@ const ROOT = join(import.meta.dirname, '../..')
 const TINI = '#!/bin/sh\n[ "$1 $2" = "-s --" ] || exit 64\nshift 2\nexec "$@"\n'
 
 describe('install', () => {
-  const scratch = mkdtempSync(join(tmpdir(), 'install-test-'))
+  const scratch = temporaryDirectory()
   const bundle = join(scratch, 'langflow-leader.mjs')
   const bin = join(scratch, 'bin')
 
@@ -36,7 +36,6 @@ describe('install', () => {
     mkdirSync(bin)
     writeFileSync(join(bin, 'tini-static'), TINI, { mode: 0o755 })
   })
-  after(() => rmSync(scratch, { recursive: true, force: true }))
 
   const run = (program: string, target: string, path = bin) =>
     spawnSync(process.execPath, [program, 'install', target], {

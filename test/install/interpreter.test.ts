@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { copyFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { readInterpreter, writeInterpreter } from '../../agent/install/interpreter.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 
 describe('the ELF interpreter of a program', () => {
-  const scratch = mkdtempSync(join(tmpdir(), 'interpreter-'))
-  after(() => rmSync(scratch, { recursive: true }))
+  const scratch = temporaryDirectory()
 
   const file = (name: string, content: string | Buffer) => {
     const path = join(scratch, name)

@@ -1,19 +1,18 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, test } from 'node:test'
+import { beforeEach, test } from 'node:test'
 import { findAccess, KubeConfigError } from '../../agent/kube/kube-access.ts'
 import { ApiError } from '../../agent/kube/kube-errors.ts'
 import type { LeaseConnectionOptions } from '../../agent/lease/lease-api.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { connected, kubeconfig, leaseAt, reply, ScriptedServer, status } from './scripted-server.ts'
 
 const LATER_MS = 5_000
 let dir = ''
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'kube-config-'))
+  dir = temporaryDirectory()
 })
-afterEach(() => rmSync(dir, { recursive: true, force: true }))
 
 function write(name: string, content: string | object): string {
   const path = join(dir, name)

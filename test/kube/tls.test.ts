@@ -1,16 +1,15 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { hasOpenssl, makeCertificate } from '../harness/certificate.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { connected, failure, kubeconfig, leaseAt, reply, ScriptedServer } from './scripted-server.ts'
 
 const LATER_MS = 5_000
 const missing = hasOpenssl() ? false : 'SKIPPED: install openssl to test TLS and CA rotation'
 if (missing) console.error(missing)
-const dir = mkdtempSync(join(tmpdir(), 'kube-tls-'))
-after(() => rmSync(dir, { recursive: true, force: true }))
+const dir = temporaryDirectory()
 
 /** Creates a directory like the one that the kubelet mounts. */
 function mount(token: string, ca: string): string {
