@@ -12,7 +12,13 @@ export function row(pod: string, status: AgentStatus, node: string | null = `nod
   return { pod, node, status: { ...status, identity: `${pod}_uid`, lease }, problem: null }
 }
 
-export function changed({ pod, status, node }: ReplicaRow, change: Partial<AgentStatus>): ReplicaRow {
+type More = Partial<AgentStatus>
+
+/** The row of a replica that leads and serves, and of one that could take over. Their node is unknown. */
+export const leads = (pod: string, more: More = {}) => row(pod, { ...SERVING, ...more }, null)
+export const follows = (pod: string, more: More = {}) => row(pod, { ...FOLLOWING, ...more }, null)
+
+export function changed({ pod, status, node }: ReplicaRow, change: More): ReplicaRow {
   return { pod, node, status: { ...(status as AgentStatus), ...change }, problem: null }
 }
 

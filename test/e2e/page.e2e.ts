@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { pageOf } from '../../agent/observe/page.ts'
 import type { ReplicaRow } from '../../agent/status/agent-status.ts'
+import { follows, leads } from '../cli/agents.ts'
 import { openBrowser, openTab } from '../harness/browser.ts'
 import { silent } from '../observe/replica.ts'
-import { follows, leads } from '../observe/replicas.ts'
 
 const browser = await openBrowser({ after })
 

@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { PAGE_POLICY, pageOf, verdictOf } from '../../agent/observe/page.ts'
 import type { ReplicaRow } from '../../agent/status/agent-status.ts'
+import { follows, leads } from '../cli/agents.ts'
 import { SERVING, silent } from './replica.ts'
-import { follows, leads } from './replicas.ts'
 
 test('the page has one style sheet, which is all that its policy permits', () => {
   const page = pageOf([leads('langflow-0')])
