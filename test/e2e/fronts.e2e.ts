@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import { DEPLOY } from '../deploy/manifests.ts'
 import { freePort } from '../harness/free-port.ts'
 import { listening } from '../harness/listening.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { until } from '../harness/wait.ts'
 
 const run = promisify(execFile)
@@ -44,8 +44,7 @@ async function open(t: TestContext, example: string, backends: readonly Stub[]) 
   const name = example.split('/')[0] as keyof typeof PROGRAMS
   const program = find(name)
   const [check, start] = PROGRAMS[name]
-  const directory = mkdtempSync(join(tmpdir(), `${name}-`))
-  t.after(() => rmSync(directory, { recursive: true }))
+  const directory = temporaryDirectory()
   const file = join(directory, 'front.conf')
   const port = await freePort()
   // Regular expressions in the file escape the dots of addresses.

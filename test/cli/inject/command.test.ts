@@ -107,7 +107,6 @@ const WRONG: Cases = [
   [['--traffic', 'x'], /--traffic 'x': use one of readiness, front/],
   [['--container', 'A B'], /--container 'A B': use at most 63/],
   [['--image', 'a b'], /--image 'a b': use the name of an image/],
-  [['--lease-name', 'A'], /--lease-name 'A': use at most 253/],
   [
     ['--listen', '127.0.0.1:8090'],
     /--listen '127.0.0.1:8090': .* remove the host and set a port, such as :8090/,
@@ -122,8 +121,6 @@ const emptyDir = join(dir, 'empty')
 mkdirSync(emptyDir)
 const UNFIT: Cases = [
   [[], /^langflow-leader: Deployment\/app: it sets hostPID/, deployment({ pod: 'hostPID: true' })],
-  [[], /^langflow-leader: standard input, line \d: not valid YAML/, 'a: [\n'],
-  [[], /found no LangFlow/, ''],
   [['-f', join(dir, 'none')], /^langflow-leader: cannot read \S+none: ENOENT: no such file/m],
   [['-f', utf16], /^langflow-leader: \S+utf16 is not UTF-8 text: save it as UTF-8$/m],
   [['-f', emptyDir], /^langflow-leader: \S+ has no file \*\.yaml, \*\.yml or \*\.json/m],
