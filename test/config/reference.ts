@@ -3,11 +3,10 @@ import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command, Option } from 'commander'
 import { createProgram } from '../../agent/config/command-line.ts'
+import { withPart } from '../bench/page-parts.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 export const PAGE = join(ROOT, 'docs/reference.md')
-const BEGIN = '<!-- flags: begin, written by npm run reference -->'
-const END = '<!-- flags: end -->'
 
 /** The whole program, with every command of both layers. */
 async function wholeProgram(): Promise<Command> {
@@ -36,10 +35,7 @@ export async function referencePage(page: string): Promise<string> {
   sections.push(
     ['## Other commands\n\nTheir flags: `--help`.\n\n| command | |', '|---|---|', ...rows].join('\n'),
   )
-  const from = page.indexOf(BEGIN)
-  const to = page.indexOf(END)
-  if (from < 0 || to < from) throw new Error(`${PAGE} has no part between ${BEGIN} and ${END}`)
-  return `${page.slice(0, from)}${BEGIN}\n\n${sections.join('\n\n')}\n\n${page.slice(to)}`
+  return withPart(page, 'flags, by npm run reference', sections.join('\n\n'))
 }
 
 /** The description of a command and its flags. Flags of the agent are listed by name only. */

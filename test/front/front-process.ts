@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
 import { FRONT_NODE_FLAGS } from '../../agent/front/agent-side/front-process.ts'
 import type { FromFront, FrontConfig, FrontCounts } from '../../agent/front/front-messages.ts'
@@ -43,11 +42,6 @@ export class FrontProcess extends FrontDriver {
 
   get pid(): number {
     return this.#child.pid as number
-  }
-
-  get rssBytes(): number {
-    const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))
-    return Number(kib?.[1]) * 1024
   }
 
   async counted(what: string, holds: (counts: FrontCounts) => boolean): Promise<void> {

@@ -2,17 +2,13 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CATALOGUE } from '../../../agent/cli/check/check.ts'
+import { withPart } from '../../bench/page-parts.ts'
 import { MISTAKES } from './mistakes.ts'
 
 export const PAGE = join(import.meta.dirname, '../../../docs/check.md')
-const BEGIN = '<!-- codes: begin, written by npm run reference -->'
-const END = '<!-- codes: end -->'
 
 /** The page with the current rules. */
 export function checkPage(page: string): string {
-  const from = page.indexOf(BEGIN)
-  const to = page.indexOf(END)
-  if (from < 0 || to < from) throw new Error(`${PAGE} has no part between ${BEGIN} and ${END}`)
   const groups = [...Map.groupBy(CATALOGUE, ({ group }) => group)].map(([group, rules]) => {
     const sections = rules.map(({ code, severity, about, fix }) => {
       const other = severity === 'error' ? 'warning' : 'error'
@@ -24,7 +20,7 @@ export function checkPage(page: string): string {
     })
     return [`### ${group}`, ...sections].join('\n\n')
   })
-  return `${page.slice(0, from)}${BEGIN}\n\n${groups.join('\n\n')}\n\n${page.slice(to)}`
+  return withPart(page, 'codes, by npm run reference', groups.join('\n\n'))
 }
 
 if (import.meta.main) writeFileSync(PAGE, checkPage(readFileSync(PAGE, 'utf8')))
