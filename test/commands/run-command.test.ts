@@ -8,6 +8,7 @@ import { podObstacle } from '../harness/pod.ts'
 import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene, LEASE, lives } from '../harness/scene.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
+import { noPython } from '../launcher/fixtures/write-files.ts'
 
 describe('agent and launcher in one tree', { concurrency: 4 }, () => {
   test('the agent kills the remaining processes of a killed launcher, hands over, and starts another launcher', async (t) => {
@@ -92,7 +93,7 @@ test('run names the directory that it cannot create, and what to set', () => {
 })
 
 test('a LangFlow that was replaced on disk starts only in a term that records its version', {
-  skip: spawnSync('python3', ['--version']).status === 0 ? false : 'python3 is not installed',
+  skip: noPython,
 }, async (t) => {
   const scene = await EmbeddedScene.open(t)
   const made = warmLangflow(scene.dir)
