@@ -28,6 +28,7 @@ export class EventRecorder {
   private readonly options: EventRecorderOptions
   private readonly lasting = new Set<string>()
   private doubtSince: number | null = null
+  private consents: string | null = null
 
   constructor(options: EventRecorderOptions) {
     this.options = options
@@ -53,6 +54,13 @@ export class EventRecorder {
     const { clock, metrics } = this.options
     if (!inDoubt && this.doubtSince !== null) metrics.doubted(clock.mono() - this.doubtSince)
     this.doubtSince = inDoubt ? (this.doubtSince ?? clock.mono()) : null
+  }
+
+  /** `how`: see `describeConsent`. The Event follows when the API server is back. */
+  consent(how: string | null, epoch: number): void {
+    if (how === null && this.consents !== null)
+      this.options.events.record({ reason: 'LedByConsent', epoch, because: this.consents })
+    this.consents = how
   }
 
   gate(ready: boolean, standsBy: boolean, epoch: number, mode: StandbyMode): void {

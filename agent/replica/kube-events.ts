@@ -73,6 +73,7 @@ export const EVENT_REASONS = {
   LeadershipInDoubt: ['Warning', 'CloseGate', 'froze or stopped LangFlow: its leadership is in doubt'],
   LeadershipLost: ['Warning', 'Kill', 'killed LangFlow, because its Lease was lost or about to expire'],
   SteppedDown: ['Normal', 'Release', 'stopped LangFlow and released the Lease'],
+  LedByConsent: ['Warning', 'Consent', 'led without the API server, by consent of its members'],
   RestartedInPlace: ['Warning', 'Restart', 'restarts LangFlow in place'],
   StopFailed: ['Warning', 'Keep', 'keeps the Lease, because LangFlow processes may be alive'],
   ContentRefused: ['Warning', 'Keep', 'does not use the changed files that LangFlow starts from'],

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts'
+import { describeConsent } from '../election/consent.ts'
 import { Elector, type NotedEffect } from '../election/elector.ts'
 import { type CandidateState, endingOf, type Fact, type Remedy } from '../election/state.ts'
 import type { Fault } from '../fault.ts'
@@ -278,6 +279,9 @@ export class Replica implements StatusSource {
   private electionChanged(state: CandidateState): void {
     const lease = state.seen?.lease ?? null
     this.recorder.doubt(state.term?.doubt ?? false)
+    const { options, clock } = this.parts
+    const consent = state.term && describeConsent(options, clock.now(), state.term)
+    this.recorder.consent(consent, epochSeen(state))
     this.recorder.planned(state.term?.planned ?? null, epochSeen(state))
     const serves = state.term === null && holderServes(lease, state.noted.history)
     this.supervisor.dispatch({ type: 'leader_serves', serves })

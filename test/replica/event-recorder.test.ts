@@ -89,6 +89,13 @@ describe('an event of a replica', () => {
   })
 })
 
+test('consent is recorded once, when it is no longer needed', () => {
+  const { recorded, recorder } = setUp()
+  for (const how of [null, 'API server away for 5s', 'API server away for 40s', null, null])
+    recorder.consent(how, 7)
+  assert.deepEqual(recorded, [{ reason: 'LedByConsent', epoch: 7, because: 'API server away for 40s' }])
+})
+
 test('a replica reports once that it serves or that its standby is ready, and again after an interruption', () => {
   const { lines, recorded, recorder } = setUp()
   for (const [ready, standsBy] of [
