@@ -36,7 +36,7 @@ export const CONFIG: CandidateConfig = {
   salt: 1,
 }
 
-const IDLE: Workload = { ...NO_WORKLOAD, canRun: true, prepared: true }
+export const IDLE: Workload = { ...NO_WORKLOAD, canRun: true, prepared: true }
 
 export const RELEASED = 'langflow-leader/released'
 
