@@ -369,7 +369,9 @@ function advance({ fact, now }: Input, state: SteppingDown): Held {
   const { stepDown, doubt } = state.term
   const to = (stage: StepDown['stage']) => withTerm(state, { stepDown: { ...stepDown, stage } })
   const gone = state.workload.alive === 'no'
-  if (gone && stepDown.inPlace && state.workload.canRun && state.ending === null) {
+  // After a release, another replica may lead already, also if its answer is late or lost.
+  const isReleasing = [state.pending, ...state.unresolved].some((write) => write?.kind === 'release')
+  if (gone && stepDown.inPlace && !isReleasing && state.workload.canRun && state.ending === null) {
     // A request that came during the stop is met by the same start.
     const restartAnswered = state.seen?.lease?.metadata.annotations?.[RESTART] !== undefined
     const term = { ...state.term, stepDown: null, startOrdered: !doubt, restartAnswered }
