@@ -1,6 +1,7 @@
 import type { Instant } from '../clock.ts'
 import { epochAfter, epochOf, langflowOf, microTime } from '../lease/lease.ts'
 import {
+  MEMBERS_DEAD,
   PAUSE_ANNOTATIONS,
   pauseIsOver,
   podOf,
@@ -112,7 +113,8 @@ function answered({ term, requestsStay }: CandidateState, kind: Write['kind']): 
   if (kind !== 'renew') return kind === 'resume' ? [] : REQUEST_ANNOTATIONS
   const refused = term?.refusal?.open ? [REQUESTS[term.refusal.what]] : []
   const keys = term?.restartAnswered ? [...refused, REQUESTS.restart] : refused
-  return keys.length === 0 ? [] : [...keys, ...REQUEST_DETAILS]
+  // A holder that writes is not dead. The declaration would count in a later outage of the same term.
+  return keys.length === 0 ? [MEMBERS_DEAD] : [...keys, ...REQUEST_DETAILS]
 }
 
 function historyNoted(
