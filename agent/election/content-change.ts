@@ -1,3 +1,4 @@
+import { leadsByConsent } from './consent.ts'
 import type { CandidateConfig, Held, MonoMs, StepDownReason } from './state.ts'
 
 /** A set of files may arrive one by one. Several replicas that have the same set show that it is complete. */
@@ -17,7 +18,7 @@ export function contentChange(
   const { term, workload, paused, successor } = state
   const { content, well } = workload
   if (content === null || config.onChange === 'ignore' || paused || !well) return null
-  if (term.doubt || term.stepDown !== null) return null
+  if (term.doubt || leadsByConsent(term) || term.stepDown !== null) return null
   const { digest, since, running, startedAt, problem } = content
   if (problem !== null || running === null || running === digest) return null
   const standby = config.onChange === 'handover' ? successor.content : 'none'

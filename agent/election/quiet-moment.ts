@@ -1,4 +1,5 @@
 import type { EndedBecause } from '../lease/reasons.ts'
+import { leadsByConsent } from './consent.ts'
 import { contentChange } from './content-change.ts'
 import type { Input, Leading, StepDownReason } from './state.ts'
 import { NEVER, openRequest } from './state.ts'
@@ -16,10 +17,10 @@ export function mayWait({ config }: Input, { term, workload }: Leading, why: Ste
   return workload.well && !term.doubt
 }
 
-/** Whether a planned end still has its cause. In doubt and in a pause, only an end of the pod or the agent has. */
+/** Whether a planned end still has its cause. Without the API server and in a pause, only an end of the pod or the agent has. */
 export function isStillDue({ config, now }: Input, state: Leading, { code }: StepDownReason): boolean {
   if (isBefore('switchover', code)) return true
-  if (state.term.doubt || state.paused) return false
+  if (state.term.doubt || leadsByConsent(state.term) || state.paused) return false
   if (code === 'content_changed') return now.mono >= (contentChange(config, state)?.dueAt ?? NEVER)
   return code === 'newer_revision' ? state.successor.newer : openRequest(state)?.what === code
 }

@@ -4,7 +4,7 @@ import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lea
 import { requestOf } from '../lease/operator-annotations.ts'
 import { notedIn, removesRequests, storageFault } from '../lease/written-lease.ts'
 import { heldFor, observeAbsence, vacantFrom } from './absent-lease.ts'
-import { addAnswer, answerConsent, enrolled } from './consent.ts'
+import { addAnswer, answerConsent, enrolled, leadsByConsent } from './consent.ts'
 import { isNoAnswer, mayWrite, noteRefusal, rehearse, rehearseAgain, rehearsed } from './eligibility.ts'
 import { follow, gaveBack, leave } from './follower.ts'
 import {
@@ -123,8 +123,11 @@ function observe(input: Input, state: CandidateState): CandidateState {
       return state.term === null ? state : consented(input, state, fact)
     case 'barred':
       return { ...state, barred: fact.reason }
-    case 'step_down':
-      return state.phase === 'leading' && !state.paused ? whenQuiet(input, state, fact) : state
+    case 'step_down': {
+      // A leader by consent cannot release the Lease, and nobody could follow.
+      const mayHandOver = state.phase === 'leading' && !state.paused && !leadsByConsent(state.term)
+      return mayHandOver ? whenQuiet(input, state, fact) : state
+    }
     case 'switchover_refused': {
       const { to, reason } = fact
       return state.phase === 'leading' ? refuse(input, state, { what: 'switchover', to, reason }) : state
