@@ -68,10 +68,14 @@ function refusalOf({ config }: Input, state: CandidateState, request: ConsentReq
   return mayStillTake(state, lease) ? 'its own write of the Lease may still succeed' : null
 }
 
-/** A compare-and-swap on an earlier version than the one seen cannot succeed any more. */
-function mayStillTake({ pending, unresolved }: CandidateState, lease: Lease): boolean {
-  const isOpen = ({ base }: Write) => base?.metadata.resourceVersion === lease.metadata.resourceVersion
-  return pending !== null || unresolved.some(isOpen)
+/**
+ * A compare-and-swap on an earlier version than the one seen cannot succeed any more. An earlier process of this replica
+ * may have written on the first version that this one saw (F8).
+ */
+function mayStillTake({ pending, unresolved, firstVersion }: CandidateState, lease: Lease): boolean {
+  const { resourceVersion } = lease.metadata
+  const isOpen = ({ base }: Write) => base?.metadata.resourceVersion === resourceVersion
+  return pending !== null || unresolved.some(isOpen) || resourceVersion === firstVersion
 }
 
 export const NO_CONSENT: Term['consent'] = { members: [], acknowledged: [], round: null, problem: '' }

@@ -175,6 +175,8 @@ const SHARED = {
   lastHolder: null as { readonly holder: string; readonly epoch: number } | null,
   /** Before this time, a vacancy does not count. */
   vacantNotBefore: 0 as MonoMs,
+  /** The first version of the Lease that this process saw. A write of an earlier process may replace it at any time. */
+  firstVersion: null as string | null,
   absenceSeenAt: null as Instant | null,
   highestEpoch: 0,
   /** Writes of the Lease by another process in this replica's name (rule 8). */

@@ -195,6 +195,7 @@ function observeLease(
     revisionsSeenAt: noted.revisions === before.noted.revisions ? before.revisionsSeenAt : input.now.mono,
     requestsStay: before.requestsStay && requestOf(lease) !== null,
     vacantNotBefore: vacantFrom(input, before, lease),
+    firstVersion: before.firstVersion ?? lease.metadata.resourceVersion ?? null,
     seen: {
       lease,
       changedAt: changed || seen === null ? input.now.mono : seen.changedAt,
