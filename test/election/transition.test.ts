@@ -141,3 +141,11 @@ test('a candidate follows each of twenty failures in a row, and the cool-down gr
   assert.deepEqual(pauses.slice(0, 6), [4_000, 8_000, 16_000, 32_000, 60_000, 60_000])
   assert.deepEqual([pauses.length, pauses.at(-1)], [20, 60_000])
 })
+
+test('a leader with members asks no one while it sees no Lease, and waits for its next wake-up', () => {
+  const c = Candidate.leader({ consentKey: 'k'.repeat(16), failsafeMaxMs: 60_000 })
+  c.dispatch({ type: 'enrolled', members: [{ identity: 'b', at: 'b:8090' }] }).pass(2_000).acknowledge()
+  c.sees(null).pass(5_500)
+  assert.deepEqual(c.effects('ask'), [])
+  assert.ok(c.state.wakeAt > c.mono)
+})

@@ -149,3 +149,56 @@ test('members of an earlier term are enrolled again', async () => {
   await new Promise(setImmediate)
   assert.deepEqual(a.facts, [{ type: 'enrolled', members: [B] }])
 })
+
+test('an answer from an earlier term counts for no round of a later one', async () => {
+  const { a } = pair()
+  const fact = a.consent()
+  a.sees(stateOf(KEY, 5))
+  assert.equal(await fact, undefined)
+})
+
+test('a repeated request gets no answer: it would delay a takeover for as long as someone repeats it', async () => {
+  const sealed: string[] = []
+  const { a, b } = pair((answer, request) => {
+    sealed.push(request)
+    return answer
+  })
+  await a.consent()
+  const [request = ''] = sealed
+  assert.equal(b.members.answer(request), null)
+  assert.equal(b.requests.length, 1)
+  assert.partialDeepStrictEqual(await a.consent(), agreed)
+})
+
+test('a member whose agent listens on port 80 is stated with its port', async () => {
+  const { a } = enrolling()
+  a.answered.push({ identity: 'b', at: 'http://10.0.0.2', askedAt: 0 })
+  a.answered.push({ identity: 'c', at: 'http://[fd00::7]', askedAt: 0 })
+  a.members.asked()
+  await new Promise(setImmediate)
+  const members = [
+    { identity: 'b', at: '10.0.0.2:80' },
+    { identity: 'c', at: '[fd00::7]:80' },
+  ]
+  assert.deepEqual(a.facts.at(-1), { type: 'enrolled', members })
+})
+
+test('during a rollout of many replicas, the list stays as short as every replica can read', async () => {
+  const { a } = enrolling()
+  for (let n = 0; n < 40; n++)
+    a.answered.push({ identity: `b${n}`, at: `http://10.0.0.${n}:8090`, askedAt: 0 })
+  a.members.asked()
+  await new Promise(setImmediate)
+  const fact = a.facts.at(-1)
+  assert.equal(fact?.type === 'enrolled' && fact.members.length, 32)
+})
+
+/** A leader whose peers all agree. */
+function enrolling() {
+  const send: SendConsent = async (_, sealed) => {
+    const [body = ''] = sealed.split('.')
+    const { to } = JSON.parse(Buffer.from(body, 'base64url').toString())
+    return new Agent(to, async () => '', stateOf(KEY, null)).members.answer(sealed) ?? ''
+  }
+  return { a: new Agent('a', send, stateOf(KEY, 3)) }
+}
