@@ -106,12 +106,13 @@ function lastRoundAt(
 }
 
 /** The time of the next round. Half of the renew deadline leaves time for several rounds before the doubt. */
-export function roundDueAt({ config, now }: Input, { term }: Held): MonoMs {
+export function roundDueAt({ config, now }: Input, { term, seen }: Held): MonoMs {
   const { consent, renewedAt, stepDown } = term
   const { members, acknowledged, round } = consent
   const isArmed = config.consentKey !== null && members.length > 0 && acknowledged.length > 0
   const isOver = stepDown?.stage === 'releasing' || reached(now, lastRoundAt(config, term))
-  if (!isArmed || isOver || (round !== null && isOpen(round))) return NEVER
+  const isAbsent = seen?.lease == null
+  if (!isArmed || isOver || isAbsent || (round !== null && isOpen(round))) return NEVER
   const retryAt = round === null ? 0 : round.sentAt.mono + config.retryPeriodMs
   return Math.max(renewedAt.mono + config.renewDeadlineMs / 2, retryAt)
 }
