@@ -80,9 +80,11 @@ export class Members {
   /** A round. It dispatches a fact for each member, also for one that does not answer. */
   ask({ round, request, asked, deadlineMs }: Question): void {
     for (const member of asked)
-      void this.request(member, request, deadlineMs).then((answer) =>
-        this.options.dispatch({ type: 'consent', round, identity: member.identity, answer }),
-      )
+      void this.request(member, request, deadlineMs).then((answer) => {
+        // The rounds of each term are counted from 1.
+        if (this.epoch !== request.epoch) return
+        this.options.dispatch({ type: 'consent', round, identity: member.identity, answer })
+      })
   }
 
   /** The sealed answer to a sealed request. `null`: the request is not for this replica, or no known key signs it. */
