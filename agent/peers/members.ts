@@ -13,6 +13,8 @@ const LONGEST_ANSWER = 4 * 1024
 const ENROL_WITHIN_MS = 1_000
 /** A member that has seen a newer holder answers an older one under the key of that term. */
 const REMEMBERED_KEYS = 4
+/** Someone who repeats older requests can delay a takeover by members. These are of more than an hour. */
+const REMEMBERED_NONCES = 1_000
 
 const text = z.string().check(z.maxLength(600))
 const Asked = z.object({
@@ -41,6 +43,8 @@ export interface MembersOptions extends HandoverOptions {
 export class Members {
   private readonly options: MembersOptions
   private keys: readonly string[] = []
+  /** Of the requests that were answered, newest first. */
+  private nonces: readonly string[] = []
   private note: string | undefined
   private epoch: number | null = null
   /** The peers that agreed to be members in this term, and the time of their last answer. */
@@ -94,8 +98,10 @@ export class Members {
       const asked = opened(key, 'request', sealed, Asked)
       if (asked === null) continue
       const { kind, uid, holder, epoch, to, nonce } = asked
+      if (this.nonces.includes(nonce)) return null
       const answer = to === identity ? consentTo({ kind, uid, holder, epoch }) : null
       if (answer === null) return null
+      this.nonces = [nonce, ...this.nonces].slice(0, REMEMBERED_NONCES)
       return seal(key, 'answer', { reason: '', holder: '', epoch: 0, ...answer, nonce, from: identity })
     }
     return null
