@@ -70,7 +70,8 @@ export class Members {
   asked(): void {
     const { peers, clock, leaseDurationMs, state } = this.options
     for (const { identity, at, askedAt } of peers.answered) {
-      const member = { identity, at: new URL(at).host }
+      const { hostname, port } = new URL(at)
+      const member = { identity, at: `${hostname}:${port || 80}` }
       const known = this.enrolled.get(identity)
       if (known === undefined) void this.enrol(member)
       else this.enrolled.set(identity, { ...member, answeredAt: Math.max(known.answeredAt, askedAt) })
