@@ -20,7 +20,7 @@ export interface MembersNote {
 }
 
 /** As many as a replica asks: see `Peers`. */
-const MOST_MEMBERS = 32
+export const MOST_MEMBERS = 32
 const LONGEST_MS = 24 * 3_600_000
 /** A note that cannot be read may have members, so a replica waits for as long as its own flag states. */
 const UNREADABLE = { key: '', maxMs: 0, members: null }

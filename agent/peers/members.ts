@@ -5,7 +5,7 @@ import { type Clock, deadlineAfter } from '../clock.ts'
 import type { ConsentAnswer, ConsentRequest } from '../election/consent.ts'
 import type { Question } from '../election/elector.ts'
 import type { CandidateState } from '../election/state.ts'
-import { type LeaseMember, MEMBERS, membersOf } from '../lease/lease-members.ts'
+import { type LeaseMember, MEMBERS, MOST_MEMBERS, membersOf } from '../lease/lease-members.ts'
 import { CONSENT_HEADER } from '../observe/http-server.ts'
 import { ANSWER_COUNTS_MS, type HandoverOptions, type Peers } from './peers.ts'
 
@@ -124,6 +124,9 @@ export class Members {
   private propose(): void {
     const { state, dispatch } = this.options
     const members = [...this.enrolled.values()]
+      // There may be more for a moment, while a rollout replaces many of them.
+      .sort((a, b) => b.answeredAt - a.answeredAt)
+      .slice(0, MOST_MEMBERS)
       .map(({ identity, at }) => ({ identity, at }))
       .sort((a, b) => (a.identity < b.identity ? -1 : 1))
     if (JSON.stringify(members) !== JSON.stringify(state().term?.consent.members))
