@@ -144,7 +144,9 @@ test('a candidate follows each of twenty failures in a row, and the cool-down gr
 
 test('a leader with members asks no one while it sees no Lease, and waits for its next wake-up', () => {
   const c = Candidate.leader({ consentKey: 'k'.repeat(16), failsafeMaxMs: 60_000 })
-  c.dispatch({ type: 'enrolled', members: [{ identity: 'b', at: 'b:8090' }] }).pass(2_000).acknowledge()
+  c.dispatch({ type: 'enrolled', members: [{ identity: 'b', at: 'b:8090' }] })
+    .pass(2_000)
+    .acknowledge()
   c.sees(null).pass(5_500)
   assert.deepEqual(c.effects('ask'), [])
   assert.ok(c.state.wakeAt > c.mono)
