@@ -124,7 +124,7 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'barred':
       return { ...state, barred: fact.reason }
     case 'step_down': {
-      // A leader by consent cannot release the Lease, and nobody could follow.
+      // A leader by consent cannot release the Lease, and no replica could follow.
       const mayHandOver = state.phase === 'leading' && !state.paused && !leadsByConsent(state.term)
       return mayHandOver ? whenQuiet(input, state, fact) : state
     }

@@ -13,7 +13,7 @@ const LONGEST_ANSWER = 4 * 1024
 const ENROL_WITHIN_MS = 1_000
 /** A member that has seen a newer holder answers an older one under the key of that term. */
 const REMEMBERED_KEYS = 4
-/** Someone who repeats older requests can delay a takeover by members. These are of more than an hour. */
+/** A client that repeats older requests could delay a takeover by members. These are of more than an hour. */
 const REMEMBERED_NONCES = 1_000
 
 const text = z.string().check(z.maxLength(600))
