@@ -25,6 +25,7 @@ describe('a secret is removed from a text', () => {
       JSON.stringify({ 'langflow-leader/members': JSON.stringify({ key: 'k'.repeat(32) }) }),
       JSON.stringify({ 'langflow-leader/members': JSON.stringify({ key: '[redacted]' }) }),
     ],
+    [logOfMembers('k'.repeat(32)), logOfMembers('[redacted]')],
     ['host=db password=abc user=me', 'host=db password=[redacted] user=me'],
   ] as const)
     test(text, () => assert.equal(redactText(text), left))
@@ -59,3 +60,9 @@ describe('a secret is removed from a text', () => {
     }
   })
 })
+
+/** A line of a log that quotes an answer with a Lease. */
+function logOfMembers(key: string): string {
+  const lease = JSON.stringify({ 'langflow-leader/members': JSON.stringify({ key }) })
+  return JSON.stringify({ msg: `denied: ${lease}` })
+}
