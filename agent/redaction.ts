@@ -2,7 +2,7 @@ const SECRET_TEXT = /\b(Bearer|Basic)\s+[\w.~+/-]+=*|\beyJ[\w-]{8,}\.[\w-]+(?:\.
 /** The key by which fronts trust each other, in the Lease's annotation and in the header of a request. */
 const FRONT_KEY = /(langflow-leader[/-](?:front|hop)\W{1,8}\d{1,15} (?:\S{1,300} )?)[\w-]{22}/gi
 /** The key that signs consent, in the Lease's annotation. */
-const MEMBERS_KEY = /(langflow-leader\/members\W{1,12}key\W{1,8})[\w-]{16,64}/gi
+const MEMBERS_KEY = /(langflow-leader\/members\W{1,24}key\W{1,24})[\w-]{16,64}/gi
 /** `https://user:password@host`, also if the password contains slashes. */
 const URL_USER = /\b([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s"'<>]{1,2000}@/gi
 const URL_QUERY = /([?&][\w-]{0,60}(?:key|sig|code|auth(?!or))[\w-]{0,60}=)[^&\s"'<>]{1,2000}/gi
