@@ -17,7 +17,7 @@ export function mayWait({ config }: Input, { term, workload }: Leading, why: Ste
   return workload.well && !term.doubt
 }
 
-/** Whether a planned end still has its cause. Without the API server and in a pause, only an end of the pod or the agent has. */
+/** Whether a planned end still has its cause. Without the API server, and in a pause, only an end of pod or agent has. */
 export function isStillDue({ config, now }: Input, state: Leading, { code }: StepDownReason): boolean {
   if (isBefore('switchover', code)) return true
   if (state.term.doubt || leadsByConsent(state.term) || state.paused) return false
