@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
-import { describeConsent } from '../election/consent.ts'
+import { describeConsent, leadsByConsent } from '../election/consent.ts'
 import { Elector, type NotedEffect } from '../election/elector.ts'
-import { type CandidateState, endingOf, type Fact, type Remedy } from '../election/state.ts'
+import { type CandidateState, endingOf, type Fact, type Remedy, type Term } from '../election/state.ts'
 import type { Fault } from '../fault.ts'
 import { type OwnFront, Steering } from '../front/agent-side/steering.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
@@ -11,8 +11,9 @@ import type { HttpServer, StatusSource } from '../observe/http-server.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import type { LostPods, LostPodsOptions } from '../peers/lost-pods.ts'
-import { Members, type SendConsent } from '../peers/members.ts'
+import { Members } from '../peers/members.ts'
 import { watchOtherLeases } from '../peers/other-leases.ts'
+import type { SendConsent } from '../peers/peer-requests.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { VoluntaryHandover } from '../peers/succession.ts'
 import { Switchover } from '../peers/switchover-request.ts'
@@ -116,7 +117,7 @@ export class Replica implements StatusSource {
       log,
       metrics,
       alarm: (what) => this.repeats.happened('link', what),
-      remedy: (servedMs) => remedyFor(options, servedMs, this.peers?.view?.ready ?? null),
+      remedy: (servedMs) => remedyFor(options, servedMs, this.peers?.view?.ready ?? null, this.state.term),
       dispatch: this.dispatch,
       closeGate: () => this.steering.closed(),
       answeredAt: () => this.steering.view.front?.answeredAt ?? 0,
@@ -315,8 +316,11 @@ export function remedyFor(
   { onCrash, leaseDurationMs }: Pick<ReplicaOptions, 'onCrash' | 'leaseDurationMs'>,
   servedMs: number | null,
   ready: number | null,
+  term: Pick<Term, 'renewedAt' | 'writtenAt'> | null,
 ): Remedy {
   // A LangFlow that fails soon after each start does not improve by a restart here.
   if (servedMs === null || servedMs < leaseDurationMs) return 'handover'
-  return onCrash === 'restart' || ready === 0 ? 'restart' : 'handover'
+  // A leader by consent cannot release the Lease, so no other replica could follow.
+  const isAlone = ready === 0 || (term !== null && leadsByConsent(term))
+  return onCrash === 'restart' || isAlone ? 'restart' : 'handover'
 }
