@@ -11,8 +11,8 @@ const ASSIGNED = /\b([\w-]{0,60}(?:passw|token|secret|api[_-]?key)[\w-]{0,60}=)[
 export const REDACTED = '[redacted]'
 
 /**
- * Text without bearer tokens, basic credentials, JSON web tokens, credentials in URLs, and keys of fronts and members. Valid JSON
- * stays valid. It is a second line of defence: no secret is shown on purpose.
+ * Text without bearer tokens, basic credentials, JSON web tokens, credentials in URLs, and keys of fronts and members.
+ * Valid JSON stays valid. It is a second line of defence: no secret is shown on purpose.
  */
 export function redactText(text: string): string {
   return text

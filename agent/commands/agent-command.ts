@@ -47,7 +47,7 @@ export async function runAgent(
   const { startHttpServer } = await import('../observe/http-server.ts')
   const { createMetrics } = await import('../observe/prometheus.ts')
   const { LostPods } = await import('../peers/lost-pods.ts')
-  const { consentSender } = await import('../peers/members.ts')
+  const { consentSender } = await import('../peers/peer-requests.ts')
   const { Peers } = await import('../peers/peers.ts')
   const { KubeEvents } = await import('../replica/kube-events.ts')
   const { Replica } = await import('../replica/replica.ts')

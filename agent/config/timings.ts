@@ -4,7 +4,7 @@ import { formatDuration } from './values.ts'
 const JITTER_FACTOR = 1.2
 const LONGEST_KILL_MS = 250
 /** The difference between two nodes' clock rates that the timings must tolerate: NTP slews each clock by at most 0.05 %. */
-const LEAST_DRIFT = 0.001
+export const LEAST_DRIFT = 0.001
 
 export interface Timings {
   readonly leaseDurationMs: number

@@ -1,5 +1,5 @@
 import { elapsed } from '../clock.ts'
-import { durationOf, epochOf, holderOf, isReleased, type Lease, looksNeverHeld } from '../lease/lease.ts'
+import { durationOf, holderOf, isReleased, type Lease, looksNeverHeld } from '../lease/lease.ts'
 import { areDeclaredDead } from '../lease/operator-annotations.ts'
 import { reservedAfter, reservedMs } from './consent.ts'
 import type { CandidateState, Input } from './state.ts'
@@ -55,7 +55,7 @@ export function heldFor({ config }: Input, state: CandidateState, lease: Lease):
   // Without a new renew time, another writer than the holder changed the duration.
   const edited = cleared || before?.lease?.spec?.renewTime === lease.spec?.renewTime
   const ownMs = Math.max(durationOf(lease, config.leaseDurationMs), cleared ? config.leaseDurationMs : 0)
-  if (areDeclaredDead(lease, epochOf(lease))) return ownMs
+  if (areDeclaredDead(lease)) return ownMs
   return Math.max(ownMs, reservedMs(config, lease), edited ? (before?.heldMs ?? 0) : 0)
 }
 

@@ -1,9 +1,20 @@
 import { type Instant, later, reached } from '../clock.ts'
+import { LEAST_DRIFT } from '../config/timings.ts'
 import { shortDuration } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { type LeaseMember, type MembersNote, membersOf } from '../lease/lease-members.ts'
 import { podOf } from '../lease/operator-annotations.ts'
-import type { CandidateConfig, CandidateState, Held, Input, MonoMs, Round, Term, Write } from './state.ts'
+import type {
+  CandidateConfig,
+  CandidateState,
+  Fact,
+  Held,
+  Input,
+  MonoMs,
+  Round,
+  Term,
+  Write,
+} from './state.ts'
 import { emit, NEVER } from './state.ts'
 
 // Failsafe by peers, after Patroni's failsafe mode. A holder that cannot reach the API server does not know whether it is
@@ -24,9 +35,11 @@ export type ConsentAnswer =
 
 /** Milliseconds after its last change for which a replica that is no member leaves a held Lease alone (F3). */
 export function reservedMs(config: CandidateConfig, lease: Lease): number {
-  const note = membersOf(lease)
-  const isMember = note?.members?.some(({ identity }) => identity === config.identity)
-  return isMember ? 0 : reservedByAll(config, note)
+  return isMember(config, lease) ? 0 : reservedByAll(config, membersOf(lease))
+}
+
+function isMember({ identity }: CandidateConfig, lease: Lease): boolean {
+  return membersOf(lease)?.members?.some((member) => member.identity === identity) ?? false
 }
 
 /** The same for every replica, if the Lease was deleted. `last`: as this replica saw it. `null`: it never saw it. */
@@ -63,8 +76,7 @@ function refusalOf({ config }: Input, state: CandidateState, request: ConsentReq
   if (holderOf(lease) !== holder || epochOf(lease) !== epoch)
     return `it has seen ${holderOf(lease) || 'no holder'} in epoch ${epochOf(lease)}`
   if (request.kind === 'enrol') return null
-  if (!membersOf(lease)?.members?.some(({ identity }) => identity === config.identity))
-    return 'it is not a member'
+  if (!isMember(config, lease)) return 'it is not a member'
   return mayStillTake(state, lease) ? 'its own write of the Lease may still succeed' : null
 }
 
@@ -97,12 +109,9 @@ export function acknowledgedMembers(state: Held, { lease }: Write): Held {
   return withConsent(state, { acknowledged: membersOf(lease)?.members ?? [] })
 }
 
-/** F7: the last moment in which a round may begin. From then on, an unenrolled replica may follow in time. */
-function lastRoundAt(
-  { failsafeMaxMs, leaseDurationMs }: Pick<Limits, 'failsafeMaxMs' | 'leaseDurationMs'>,
-  { writtenAt }: Term,
-): Instant {
-  return later(writtenAt, failsafeMaxMs - leaseDurationMs)
+/** F7: no round counts from here on, so that an unenrolled replica may follow at the limit by its own clock. */
+function lastRoundAt({ failsafeMaxMs, leaseDurationMs }: Limits, { writtenAt }: Term): Instant {
+  return later(writtenAt, failsafeMaxMs / (1 + LEAST_DRIFT) - leaseDurationMs)
 }
 
 /** The time of the next round. Half of the renew deadline leaves time for several rounds before the doubt. */
@@ -111,7 +120,7 @@ export function roundDueAt({ config, now }: Input, { term, seen }: Held): MonoMs
   const { members, acknowledged, round } = consent
   const isArmed = config.consentKey !== null && members.length > 0 && acknowledged.length > 0
   const isOver = stepDown?.stage === 'releasing' || reached(now, lastRoundAt(config, term))
-  const isAbsent = seen?.lease == null
+  const isAbsent = seen === null || seen.lease === null
   if (!isArmed || isOver || isAbsent || (round !== null && isOpen(round))) return NEVER
   const retryAt = round === null ? 0 : round.sentAt.mono + config.retryPeriodMs
   return Math.max(renewedAt.mono + config.renewDeadlineMs / 2, retryAt)
@@ -126,8 +135,7 @@ export function beginRound(input: Input, state: Held): Held {
   const { config, now } = input
   const { consent, epoch } = state.term
   const { members, acknowledged } = consent
-  const uid = state.seen?.lease?.metadata.uid
-  if (uid === undefined) return state
+  const uid = state.seen?.lease?.metadata.uid ?? ''
   const asked = [...new Map([...acknowledged, ...members].map((one) => [one.identity, one])).values()]
   const round: Round = { id: (consent.round?.id ?? 0) + 1, sentAt: now, asked, answers: {} }
   const request = { kind: 'consent', uid, holder: config.identity, epoch } as const
@@ -135,33 +143,36 @@ export function beginRound(input: Input, state: Held): Held {
   return emit(begun, { type: 'ask', round: round.id, request, asked, deadlineMs: config.retryPeriodMs })
 }
 
+type ConsentFact = Extract<Fact, { type: 'consent' }>
+
 const AGREED = 'agreed'
 
-type Verdict = 'none' | 'succeeded' | 'overtaken'
-
-/** Adds a member's answer to its round. `null`: it has not answered in time. */
-export function addAnswer(
-  { config }: Input,
-  state: Held,
-  id: number,
-  identity: string,
-  answer: ConsentAnswer | null,
-): { state: Held; verdict: Verdict; by: string } {
-  const { epoch, consent } = state.term
+/** Adds a member's answer to its round, unless another round has begun. */
+export function addAnswer(state: Held, { round: id, identity, answer }: ConsentFact): Held {
+  const { consent } = state.term
   const { round } = consent
-  if (round === null || round.id !== id) return { state, verdict: 'none', by: '' }
+  if (round === null || round.id !== id) return state
   const said = answer === null ? 'no answer' : answer.agreed ? AGREED : answer.reason
   const next = { ...round, answers: { ...round.answers, [identity]: said } }
-  const problem = isOpen(next) ? consent.problem : problemOf(next)
-  const added = withConsent(state, { round: next, problem })
-  // F6. A member that has not seen this term yet names an earlier one.
-  if (answer?.agreed === false && answer.holder !== '') {
-    const isOther = answer.epoch > epoch || (answer.epoch === epoch && answer.holder !== config.identity)
-    if (isOther) return { state: added, verdict: 'overtaken', by: answer.holder }
-  }
-  const isComplete = next.asked.every((one) => next.answers[one.identity] === AGREED)
-  const isInTime = !reached(next.sentAt, lastRoundAt(config, state.term))
-  return { state: added, verdict: isComplete && isInTime ? 'succeeded' : 'none', by: '' }
+  return withConsent(state, { round: next, problem: isOpen(next) ? consent.problem : problemOf(next) })
+}
+
+/** F6: the newer holder that a refusal names. A member that has not seen this term yet names an earlier one. */
+export function newerHolder(
+  { identity }: CandidateConfig,
+  { epoch }: Term,
+  answer: ConsentAnswer | null,
+): string | null {
+  if (answer === null || answer.agreed || answer.holder === '') return null
+  const isNewer = answer.epoch > epoch || (answer.epoch === epoch && answer.holder !== identity)
+  return isNewer ? answer.holder : null
+}
+
+/** The send time of the last round, if all members agreed (F5) and it began in time (F7). */
+export function agreedAt(config: CandidateConfig, term: Term): Instant | null {
+  const { round } = term.consent
+  if (round === null || reached(round.sentAt, lastRoundAt(config, term))) return null
+  return round.asked.every(({ identity }) => round.answers[identity] === AGREED) ? round.sentAt : null
 }
 
 type Limits = Pick<CandidateConfig, 'failsafeMaxMs' | 'leaseDurationMs' | 'renewDeadlineMs'>
@@ -175,7 +186,7 @@ export function describeConsent(config: Limits, now: Instant, term: Term): strin
   return `API server away for ${away}; leading by consent of ${count} of ${count} members until ${until} UTC`
 }
 
-export function leadsByConsent({ renewedAt, writtenAt }: Term): boolean {
+export function leadsByConsent({ renewedAt, writtenAt }: Pick<Term, 'renewedAt' | 'writtenAt'>): boolean {
   return renewedAt.mono > writtenAt.mono
 }
 

@@ -4,7 +4,7 @@ import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lea
 import { requestOf } from '../lease/operator-annotations.ts'
 import { notedIn, removesRequests, storageFault } from '../lease/written-lease.ts'
 import { heldFor, observeAbsence, vacantFrom } from './absent-lease.ts'
-import { addAnswer, answerConsent, enrolled, leadsByConsent } from './consent.ts'
+import { addAnswer, agreedAt, answerConsent, enrolled, leadsByConsent, newerHolder } from './consent.ts'
 import { isNoAnswer, mayWrite, noteRefusal, rehearse, rehearseAgain, rehearsed } from './eligibility.ts'
 import { follow, gaveBack, leave } from './follower.ts'
 import {
@@ -255,19 +255,16 @@ function committed(input: Input, before: CandidateState, write: Write, lease: Le
   }
 }
 
-/** Answers to a round count as an acknowledged write, sent before the round's first request (F5). */
-function consented(
-  input: Input,
-  before: Held,
-  { round, identity, answer }: Extract<Fact, { type: 'consent' }>,
-): CandidateState {
-  const { state, verdict, by } = addAnswer(input, before, round, identity, answer)
-  if (verdict === 'overtaken') {
-    const reason = `${identity} has seen that ${by} holds the Lease`
-    return lose(input, state, { code: 'held_by_other', reason })
+/** A round that all members agreed to counts as an acknowledged write, sent before its first request (F5). */
+function consented(input: Input, before: Held, fact: Extract<Fact, { type: 'consent' }>): CandidateState {
+  const newer = newerHolder(input.config, before.term, fact.answer)
+  if (newer !== null) {
+    const reason = `${fact.identity} has seen that ${newer} holds the Lease`
+    return lose(input, before, { code: 'held_by_other', reason })
   }
-  const sentAt = state.term.consent.round?.sentAt
-  return verdict === 'succeeded' && sentAt !== undefined ? extend(input, state, sentAt) : state
+  const state = addAnswer(before, fact)
+  const sentAt = agreedAt(input.config, state.term)
+  return sentAt === null ? state : extend(input, state, sentAt)
 }
 
 function holdAgainst(input: Input, state: Held, lease: Lease): CandidateState {

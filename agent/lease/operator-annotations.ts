@@ -1,5 +1,5 @@
 import type { Fault } from '../fault.ts'
-import type { Lease } from './lease.ts'
+import { epochOf, type Lease } from './lease.ts'
 
 // The annotations that operators write into the Lease. The right to patch the Lease is the right to operate.
 
@@ -91,8 +91,8 @@ export function requestOf(lease: Lease | null): OperatorRequest | null {
   return { what, to, reason, now: notes[REQUEST_NOW] === 'true' }
 }
 
-export function areDeclaredDead(lease: Lease, epoch: number): boolean {
-  return lease.metadata.annotations?.[MEMBERS_DEAD] === String(epoch)
+export function areDeclaredDead(lease: Lease): boolean {
+  return lease.metadata.annotations?.[MEMBERS_DEAD] === String(epochOf(lease))
 }
 
 export function targetFault(identity: string, to: string): Fault {

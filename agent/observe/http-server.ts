@@ -53,7 +53,7 @@ export async function startHttpServer(
   // not wait behind it: they are cheap, and three late ones would end the traffic to LangFlow.
   let turn = Promise.resolve()
   server.addHook('onRequest', async ({ routeOptions }) => {
-    if (PROBES.has(routeOptions.url ?? '')) return
+    if (URGENT.has(routeOptions.url ?? '')) return
     turn = turn.then(() => setImmediate())
     await turn
   })
@@ -72,7 +72,7 @@ export async function startHttpServer(
 }
 
 const CONSENT = '/consent'
-const PROBES: ReadonlySet<string> = new Set([CONSENT, '/livez', '/readyz', '/frontz', '/workloadz'])
+const URGENT: ReadonlySet<string> = new Set([CONSENT, '/livez', '/readyz', '/frontz', '/workloadz'])
 
 const TEXT = 'text/plain; charset=utf-8'
 
@@ -111,19 +111,19 @@ function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Expos
   for (const [url, handler] of Object.entries(routes)) server.get(url, handler)
   const error = `not found: the endpoints are ${Object.keys(routes).join(', ')}`
   server.setNotFoundHandler((_, reply) => json(reply, 404, { error }))
-  server.post(CONSENT, (_, reply) => reply)
   server.addHook('onRequest', (request, reply, done) => {
     reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store')
-    if (request.method === 'POST' && request.routeOptions.url === CONSENT) {
-      // Answered here, before any body is read.
-      const answer = source.consent([request.headers[CONSENT_HEADER] ?? ''].flat().join(''))
-      send(reply, answer === null ? 401 : 200, TEXT, answer ?? 'the request is not signed\n')
-      return
-    }
-    if (request.method === 'GET' || request.method === 'HEAD') return done()
+    const { method, routeOptions } = request
+    if (method === 'GET' || method === 'HEAD' || routeOptions.url === CONSENT) return done()
     reply.header('allow', 'GET, HEAD')
     json(reply, 405, { error: 'all endpoints only support GET and HEAD' })
   })
+  // Answered before any body is read.
+  const onRequest = async ({ headers }: FastifyRequest, reply: FastifyReply) => {
+    const answer = source.consent(String(headers[CONSENT_HEADER]))
+    return send(reply, answer === null ? 401 : 200, TEXT, answer ?? 'the request is not signed\n')
+  }
+  server.post(CONSENT, { onRequest }, async () => {})
   server.setErrorHandler((_, __, reply) => json(reply, 500, { error: 'the agent cannot read its status' }))
 }
 

@@ -1,15 +1,13 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { Agent, request } from 'undici'
 import * as z from 'zod/mini'
-import { type Clock, deadlineAfter } from '../clock.ts'
+import type { Clock } from '../clock.ts'
 import type { ConsentAnswer, ConsentRequest } from '../election/consent.ts'
 import type { Question } from '../election/elector.ts'
 import type { CandidateState } from '../election/state.ts'
 import { type LeaseMember, MEMBERS, MOST_MEMBERS, membersOf } from '../lease/lease-members.ts'
-import { CONSENT_HEADER } from '../observe/http-server.ts'
+import type { SendConsent } from './peer-requests.ts'
 import { ANSWER_COUNTS_MS, type HandoverOptions, type Peers } from './peers.ts'
 
-const LONGEST_ANSWER = 4 * 1024
 const ENROL_WITHIN_MS = 1_000
 /** A member that has seen a newer holder answers an older one under the key of that term. */
 const REMEMBERED_KEYS = 4
@@ -24,9 +22,6 @@ const Asked = z.object({
 const Answered = z.object({
   ...{ nonce: text, from: text, agreed: z.boolean(), reason: text, holder: text, epoch: z.int() },
 })
-
-/** Sends a sealed request to the agent at `host:port`, and resolves to the sealed answer. */
-export type SendConsent = (at: string, sealed: string, deadlineMs: number) => Promise<string>
 
 export interface MembersOptions extends HandoverOptions {
   /** Of this process, for its own terms. */
@@ -147,21 +142,6 @@ export class Members {
     } catch {
       return null
     }
-  }
-}
-
-/** Sends over a new connection each time: rounds are rare, and an old connection may be dead. */
-export function consentSender(clock: Pick<Clock, 'after'>): SendConsent {
-  const dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
-  return async (at, sealed, deadlineMs) => {
-    using late = deadlineAfter(clock, deadlineMs)
-    const { statusCode, body } = await request(`http://${at}/consent`, {
-      ...{ method: 'POST', dispatcher, reset: true, signal: late.signal },
-      headers: { [CONSENT_HEADER]: sealed },
-    })
-    const answer = await body.text()
-    if (statusCode !== 200) throw new Error(`status ${statusCode}`)
-    return answer
   }
 }
 

@@ -1,12 +1,14 @@
 import { lookup } from 'node:dns/promises'
-import { type Dispatcher, request } from 'undici'
+import { Agent, type Dispatcher, request } from 'undici'
 import { type Clock, deadlineAfter } from '../clock.ts'
 import { formatListen, type Peer } from '../config/values.ts'
 import type { Fault } from '../fault.ts'
+import { CONSENT_HEADER } from '../observe/http-server.ts'
 import { type AgentStatus, statusOf } from '../status/agent-status.ts'
 
 const DEADLINE_MS = 1_000
 export const LONGEST_ANSWER = 64 * 1024
+const LONGEST_CONSENT = 4 * 1024
 
 /** The answer of a peer, or the problem with it. */
 export interface Reply {
@@ -29,12 +31,7 @@ export async function statusAt(
     return { from, status: null, problem: `peer ${origin} ${how}`, gone }
   }
   try {
-    const { statusCode, body } = await request(new URL('/status', origin), {
-      dispatcher,
-      reset: true,
-      signal: late.signal,
-    })
-    const text = await body.text()
+    const { statusCode, text } = await exchange(new URL('/status', origin), late.signal, dispatcher)
     if (statusCode !== 200) return failed(`answered ${statusCode}`)
     const status = statusOf(parsed(text))
     if (status === null) return failed('did not answer with a status')
@@ -44,6 +41,32 @@ export async function statusAt(
       ? failed(`did not answer within ${DEADLINE_MS / 1000} s`)
       : failed(`is not reachable: ${codeOf(error)}`, true)
   }
+}
+
+/** Sends a sealed request to the agent at `host:port`, and resolves to the sealed answer. */
+export type SendConsent = (at: string, sealed: string, deadlineMs: number) => Promise<string>
+
+export function consentSender(clock: Pick<Clock, 'after'>): SendConsent {
+  const dispatcher = new Agent({ maxResponseSize: LONGEST_CONSENT })
+  return async (at, sealed, deadlineMs) => {
+    using late = deadlineAfter(clock, deadlineMs)
+    const options = { method: 'POST', headers: { [CONSENT_HEADER]: sealed } } as const
+    const url = new URL(`http://${at}/consent`)
+    const { statusCode, text } = await exchange(url, late.signal, dispatcher, options)
+    if (statusCode !== 200) throw new Error(`status ${statusCode}`)
+    return text
+  }
+}
+
+/** Over a new connection, because an old one may be dead. */
+async function exchange(
+  url: URL,
+  signal: AbortSignal,
+  dispatcher: Dispatcher,
+  options: Pick<Dispatcher.RequestOptions, 'headers'> & { readonly method?: 'POST' } = {},
+) {
+  const { statusCode, body } = await request(url, { ...options, dispatcher, reset: true, signal })
+  return { statusCode, text: await body.text() }
 }
 
 function codeOf(error: unknown): string {

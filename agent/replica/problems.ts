@@ -34,7 +34,7 @@ export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
   const content = workload.digests.content?.problem ?? null
   return [
     { fault: state.ending?.code === 1 ? state.ending.reason : null },
-    { fault: consent, over: 'the leader no longer needs the consent of its members' },
+    { fault: consent, over: 'this replica no longer leads by consent' },
     { fault: lost, over: 'the Lease can be reached again' },
     { fault: stopFailed, event: 'StopFailed', alarm: 'stop_failed', hidden: true },
     { fault: leftAlone },

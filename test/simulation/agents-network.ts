@@ -1,4 +1,4 @@
-import type { SendConsent } from '../../agent/peers/members.ts'
+import type { SendConsent } from '../../agent/peers/peer-requests.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
 import type { Replica } from './replica.ts'
