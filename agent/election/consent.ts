@@ -186,7 +186,7 @@ export function describeConsent(config: Limits, now: Instant, term: Term): strin
   return `API server away for ${away}; leading by consent of ${count} of ${count} members until ${until} UTC`
 }
 
-export function leadsByConsent({ renewedAt, writtenAt }: Pick<Term, 'renewedAt' | 'writtenAt'>): boolean {
+export function leadsByConsent({ renewedAt, writtenAt }: Term): boolean {
   return renewedAt.mono > writtenAt.mono
 }
 

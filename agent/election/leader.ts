@@ -12,7 +12,14 @@ import {
 import type { EndedBecause } from '../lease/reasons.ts'
 import { served } from '../lease/written-lease.ts'
 import type { Grant } from '../link/link-messages.ts'
-import { acknowledgedMembers, beginRound, describeConsent, NO_CONSENT, roundDueAt } from './consent.ts'
+import {
+  acknowledgedMembers,
+  beginRound,
+  describeConsent,
+  leadsByConsent,
+  NO_CONSENT,
+  roundDueAt,
+} from './consent.ts'
 import { contentChange } from './content-change.ts'
 import { sendRead, sendWrite } from './lease-requests.ts'
 import { isBefore, isStillDue, mayWait } from './quiet-moment.ts'
@@ -277,7 +284,8 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
   // If the launcher gave up a start during a doubt, that start is still in progress.
   const goesOn = failure.code === 'deadman' && remedy === 'restart'
   if (state.paused && !goesOn) return withTerm(state, { setAside: failure })
-  if (remedy === 'handover')
+  // A leader by consent cannot release the Lease, so no other replica could follow.
+  if (remedy === 'handover' && !leadsByConsent(state.term))
     return beginStepDown(input, state, { ...failedTrial(input.config, state, why), failed: true })
   return beginStepDown(input, state, { ...why, failed: true, inPlace: true })
 }
@@ -378,6 +386,7 @@ function advance({ fact, now }: Input, state: SteppingDown): Held {
     const again: Leading = { ...state, phase: 'leading', ending: null, term }
     return doubt ? again : orderStart(again)
   }
+  if (gone && stepDown.inPlace && leadsByConsent(state.term)) return state
   if (gone && stepDown.stage !== 'releasing') return to('releasing')
   const drained = fact.type === 'drained' || now.mono >= stepDown.drainDeadline
   if (stepDown.stage !== 'draining' || !drained) return state

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
-import { describeConsent, leadsByConsent } from '../election/consent.ts'
+import { describeConsent } from '../election/consent.ts'
 import { Elector, type NotedEffect } from '../election/elector.ts'
-import { type CandidateState, endingOf, type Fact, type Remedy, type Term } from '../election/state.ts'
+import { type CandidateState, endingOf, type Fact, type Remedy } from '../election/state.ts'
 import type { Fault } from '../fault.ts'
 import { type OwnFront, Steering } from '../front/agent-side/steering.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
@@ -117,7 +117,7 @@ export class Replica implements StatusSource {
       log,
       metrics,
       alarm: (what) => this.repeats.happened('link', what),
-      remedy: (servedMs) => remedyFor(options, servedMs, this.peers?.view?.ready ?? null, this.state.term),
+      remedy: (servedMs) => remedyFor(options, servedMs, this.peers?.view?.ready ?? null),
       dispatch: this.dispatch,
       closeGate: () => this.steering.closed(),
       answeredAt: () => this.steering.view.front?.answeredAt ?? 0,
@@ -316,11 +316,8 @@ export function remedyFor(
   { onCrash, leaseDurationMs }: Pick<ReplicaOptions, 'onCrash' | 'leaseDurationMs'>,
   servedMs: number | null,
   ready: number | null,
-  term: Pick<Term, 'renewedAt' | 'writtenAt'> | null,
 ): Remedy {
   // A LangFlow that fails soon after each start does not improve by a restart here.
   if (servedMs === null || servedMs < leaseDurationMs) return 'handover'
-  // A leader by consent cannot release the Lease, so no other replica could follow.
-  const isAlone = ready === 0 || (term !== null && leadsByConsent(term))
-  return onCrash === 'restart' || isAlone ? 'restart' : 'handover'
+  return onCrash === 'restart' || ready === 0 ? 'restart' : 'handover'
 }
