@@ -181,13 +181,15 @@ type Limits = Pick<CandidateConfig, 'failsafeMaxMs' | 'leaseDurationMs' | 'renew
 export function describeConsent(config: Limits, now: Instant, term: Term): string | null {
   if (!leadsByConsent(term)) return null
   const away = shortDuration(now.mono - term.writtenAt.mono)
-  const count = term.consent.round?.asked.length ?? 0
+  const { round, problem } = term.consent
+  const count = round?.asked.length ?? 0
   const until = new Date(servesUntil(config, term).wall).toISOString().slice(11, 19)
-  return `API server away for ${away}; leading by consent of ${count} of ${count} members until ${until} UTC`
+  return `API server away for ${away}; leading by consent of ${count} of ${count} members until ${until} UTC${problem}`
 }
 
-export function leadsByConsent({ renewedAt, writtenAt }: Term): boolean {
-  return renewedAt.mono > writtenAt.mono
+/** In doubt, no consent is left. */
+export function leadsByConsent({ doubt, renewedAt, writtenAt }: Term): boolean {
+  return !doubt && renewedAt.mono > writtenAt.mono
 }
 
 function problemOf({ answers }: Round): string {

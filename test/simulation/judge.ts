@@ -220,13 +220,14 @@ export class Judge {
     throw new Violation('rule 9', `the agent of ${instance} ended ${what}`)
   }
 
-  /** Only a workload that has served for a lease duration may be restarted in place, unless an operator asked for it. */
+  /** Only a workload that has served for a lease duration may, unless an operator asked for it or no replica could follow. */
   private checkRestart(replica: Replica, earlier: Workload): void {
     this.restarts++
     if (this.restartAsked) {
       this.restartAsked = false
       return
     }
+    if (replica.knowledge.consentedAt > earlier.startedAt) return
     const leastMs = (earlier.startMs + replica.config.leaseDurationMs) * SLOWEST_RATE
     const ageMs = this.now - earlier.startedAt
     if (ageMs < leastMs)
