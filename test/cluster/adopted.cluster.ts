@@ -24,7 +24,7 @@ describe('langflow-leader inject with the steps of docs/guide/inject.md', () => 
   scenario('with the original manifests again, LangFlow runs without an agent', async (one) => {
     await one.client.stop()
     await stopped(one)
-    await one.apply(original)
+    await one.apply(original.map(withOneReplica))
     await one.kubectl('scale', one.name, '--replicas=1')
     await one.kubectl('rollout', 'status', one.name, '--timeout=60s')
     assert.deepEqual(await containers(one), [['langflow']])
@@ -57,6 +57,11 @@ describe('langflow-leader inject with the steps of docs/guide/inject.md', () => 
     await one.kube.kubectl([`--namespace=${one.namespace}`, 'apply', '-f', '-'], written)
   }
 })
+
+/** Two replicas would run at once until the `scale` that follows. */
+function withOneReplica(manifest: Manifest): Manifest {
+  return manifest.kind === 'Deployment' ? { ...manifest, spec: { ...manifest.spec, replicas: 1 } } : manifest
+}
 
 async function containers(one: Installation): Promise<string[][]> {
   return (await one.pods()).map((pod) => containersOf(pod).map(({ name }) => name))
