@@ -46,7 +46,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   },
   faults: {
     files: 'test/fault-table/*.e2e.ts',
-    first: inOrder('test/fault-table', 'network revisions api-server clocks ending'),
+    first: inOrder('test/fault-table', 'failsafe network revisions api-server clocks ending'),
     // Its limits are the narrowest.
     alone: 'test/fault-table/processes.e2e.ts',
     // The cases mostly wait.

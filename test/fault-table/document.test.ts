@@ -9,9 +9,9 @@ const CLEAN = { overlapMs: 0, late: 0, lateMs: 0, beats: 10 }
 const ALL: FaultRecord[] = CASES.map(({ name }, n) => ({ name, measured: `figure ${n}.`, ...CLEAN }))
 
 describe('the document of the fault table', () => {
-  test('the table has a case for each fault of the design, T1 to T23, T29 to T31', () => {
+  test('the table has a case for each fault of the design, T1 to T31', () => {
     const faults = new Set(CASES.map(({ fault }) => fault))
-    assert.deepEqual([...faults], [...Array.from({ length: 23 }, (_, n) => `T${n + 1}`), 'T29', 'T30', 'T31'])
+    assert.deepEqual([...faults], Array.from({ length: 31 }, (_, n) => `T${n + 1}`))
   })
 
   test('the document reports that every case passed only if every case passed', () => {

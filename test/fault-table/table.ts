@@ -252,6 +252,35 @@ const TABLE = {
       must: 'The old launcher still has its lock: the Lease expires.',
     },
   },
+  T24: {
+    'the API server hangs for 10 min, and all members agree': {
+      done: 'Three replicas with `--failsafe=peers --failsafe-max=11m`.',
+      must: 'No doubt. Renewals continue afterwards, and a handover works.',
+    },
+  },
+  T25: {
+    'a member dies while the API server hangs': {
+      done: 'After 20 s.',
+      must: 'Frozen within 10 s of the last consent, dead within 14 s.',
+    },
+  },
+  T26: {
+    'only the leader is cut off from the API server': {
+      done: 'For 40 s.',
+      must: 'The leader continues. No replica takes over.',
+    },
+  },
+  T27: {
+    'the leader is cut off from the API server and from a member': {
+      must: 'Dead within 14 s of the last renewal. That member leads after a lease duration.',
+    },
+  },
+  T28: {
+    'a replica that is no member sees an expired Lease': {
+      done: 'Leader and member are killed. `--failsafe-max=40s`.',
+      must: 'It leads 40 s after the last renewal.',
+    },
+  },
   T29: {
     'LangFlow of a newer revision exits after its grant': {
       done: 'Code 1. Later a corrected revision starts.',
