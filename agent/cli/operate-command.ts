@@ -34,8 +34,13 @@ export const REQUEST_SETTINGS = {
   }),
   ...COMMON_SETTINGS,
 }
-export const FAILOVER_SETTINGS = { ...TO, ...REQUEST_SETTINGS }
-export const SWITCHOVER_SETTINGS = { ...NOW, ...FAILOVER_SETTINGS }
+const DEAD = group('Request', {
+  membersDead: onOff(
+    'the leader and all its failsafe members are dead: let another replica follow without --failsafe-max',
+  ),
+})
+export const FAILOVER_SETTINGS = { ...TO, ...DEAD, ...REQUEST_SETTINGS }
+export const SWITCHOVER_SETTINGS = { ...NOW, ...TO, ...REQUEST_SETTINGS }
 export const RESTART_SETTINGS = {
   ...group('Request', {
     inPlace: onOff('stop and start LangFlow in the leader’s pod; users wait for the start'),
@@ -107,9 +112,10 @@ export function addOperations(program: Command): void {
     settings: FAILOVER_SETTINGS,
     examples: [
       ['Take the leadership from the leader', '--yes'],
-      ['Give it to one pod, with a reason', '--to langflow-1 --reason "its fronts are cut off" --yes'],
+      ['Replace a leader that was lost together with its failsafe members', '--members-dead --yes'],
     ],
-    run: ({ to, ...options }) => request({ what: 'failover', to: to ?? ANY_POD, now: false }, options),
+    run: ({ to, membersDead, ...options }) =>
+      request({ what: 'failover', to: to ?? ANY_POD, now: false, membersDead }, options),
   })
   add(program, 'restart', {
     about: 'replace the LangFlow that serves by a new one: by a handover, or in place',

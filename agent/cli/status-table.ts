@@ -143,7 +143,7 @@ export function runHistory({ output, ...from }: Values<typeof COMMON_SETTINGS>):
 
 export function historyTable(terms: readonly PastTerm[], wallMs: number): string[] {
   if (terms.length === 0) return ['The Lease has no recorded term.']
-  const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, ...end }) => [
+  const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, consentMs, ...end }) => [
     String(epoch),
     holder,
     began.replace(/\.\d+/, ''),
@@ -154,8 +154,10 @@ export function historyTable(terms: readonly PastTerm[], wallMs: number): string
     ),
     end.endedBecause ?? (end.ended === null ? 'current' : 'unknown'),
     shortDuration(stopMs),
+    shortDuration(consentMs ?? null),
   ])
   return table(HEAD, rows)
 }
 
-const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP'.split(',')
+const HEAD =
+  'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP,BY CONSENT'.split(',')

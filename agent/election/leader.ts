@@ -260,12 +260,12 @@ function grantOf(config: CandidateConfig, term: Term): Grant {
 
 /** A renewal was acknowledged: by compare-and-swap, no other replica has held the Lease since the last one. */
 export function renewed(input: Input, before: Held, write: Write): Held {
-  if (write.sentAt.mono <= before.term.writtenAt.mono) return before
-  return extend(
-    input,
-    acknowledgedMembers(withTerm(before, { writtenAt: write.sentAt }), write),
-    write.sentAt,
-  )
+  const { writtenAt, record: noted } = before.term
+  if (write.sentAt.mono <= writtenAt.mono) return before
+  const consentMs = (noted?.consentMs ?? 0) + write.sentAt.mono - writtenAt.mono
+  const record = leadsByConsent(before.term) && noted ? { ...noted, consentMs } : noted
+  const state = withTerm(before, { writtenAt: write.sentAt, record })
+  return extend(input, acknowledgedMembers(state, write), write.sentAt)
 }
 
 /** No other replica can have taken the Lease before `sentAt`. This may end a doubt. */

@@ -24,6 +24,8 @@ export const Term = z.object({
   endedBecause: z.nullable(z.enum(['expired', ...ENDED_BECAUSE])),
   /** From closing the gate to the release, or to the last renewal of a holder that vanished. */
   stopMs: z.nullable(ms),
+  /** The time that the holder led without the API server, by consent of its members. */
+  consentMs: z.optional(ms),
 })
 
 export type PastTerm = Readonly<z.infer<typeof Term>>

@@ -80,6 +80,8 @@ export interface OperatorRequest {
   readonly to: string
   readonly reason: string | null
   readonly now: boolean
+  /** See `MEMBERS_DEAD`. */
+  readonly membersDead?: boolean
 }
 
 export function requestOf(lease: Lease | null): OperatorRequest | null {

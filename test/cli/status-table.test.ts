@@ -101,6 +101,7 @@ const LASTS: PastTerm = {
   began: '2026-01-02T03:00:00Z',
   phases: { detectMs: 12, acquireMs: 8.4, startMs: 960, healthyMs: 1_240 },
   gapMs: 2_220,
+  consentMs: 62_000,
 }
 const VANISHED: PastTerm = {
   ...TERM,
@@ -115,9 +116,9 @@ const VANISHED: PastTerm = {
 
 test('the history is a table, newest first', () => {
   assert.deepEqual(historyTable([LASTS, VANISHED], NOW), [
-    'EPOCH  HOLDER      BEGAN                 LASTED  BECAUSE     DETECT  ACQUIRE  START  HEALTHY  NO SERVER  ENDED    STOP',
-    '8      langflow-1  2026-01-02T03:00:00Z  4m5s    released    12ms    8ms      960ms  1.2s     2.2s       current  -',
-    '7      langflow-0  2026-01-01T00:00:00Z  1d3h    never_held  0s      5ms      -      -        -          unknown  80ms',
+    'EPOCH  HOLDER      BEGAN                 LASTED  BECAUSE     DETECT  ACQUIRE  START  HEALTHY  NO SERVER  ENDED    STOP  BY CONSENT',
+    '8      langflow-1  2026-01-02T03:00:00Z  4m5s    released    12ms    8ms      960ms  1.2s     2.2s       current  -     62s',
+    '7      langflow-0  2026-01-01T00:00:00Z  1d3h    never_held  0s      5ms      -      -        -          unknown  80ms  -',
   ])
   assert.deepEqual(historyTable([], NOW), ['The Lease has no recorded term.'])
 })

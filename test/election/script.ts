@@ -321,12 +321,13 @@ function describeWrite({ id, kind, lease, base }: Write, config: CandidateConfig
 function describeTerms(lease: Lease): string {
   const [term] = historyOf(lease)
   if (term === undefined) return ''
-  const { epoch, holder, because, phases, gapMs, ended, endedBecause, stopMs } = term
+  const { epoch, holder, because, phases, gapMs, ended, endedBecause, stopMs, consentMs } = term
   const took = Object.values(phases)
     .map((ms) => ms ?? '-')
     .join('/')
+  const consent = consentMs === undefined ? '' : `, by consent ${consentMs}`
   const end = ended === null ? '' : `, ended: ${endedBecause}`
-  return `term ${epoch} of ${holder}: ${because}, ${took}, gap ${gapMs ?? '-'}, stop ${stopMs ?? '-'}${end}`
+  return `term ${epoch} of ${holder}: ${because}, ${took}, gap ${gapMs ?? '-'}, stop ${stopMs ?? '-'}${consent}${end}`
 }
 
 function answerOf(args: Args): Parameters<Candidate['answers']>[0] {

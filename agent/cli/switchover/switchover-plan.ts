@@ -1,13 +1,16 @@
 import { listed } from '../../config/values.ts'
 import type { Fault } from '../../fault.ts'
 import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
+import { membersOf } from '../../lease/lease-members.ts'
 import {
   ANY_POD,
   describePause,
   describeRequest,
+  MEMBERS_DEAD,
   type OperatorRequest,
   pauseOf,
   podOf,
+  REQUEST_DETAILS,
   REQUEST_NOW,
   REQUEST_REASON,
   REQUESTS,
@@ -40,7 +43,7 @@ export function replicasFor(cluster: Operable, { what }: { what: string }): Prom
 
 /** Throws an `OperationError` with the reason if a request is not possible now. */
 export function planOf(
-  { what, to }: Pick<OperatorRequest, 'what' | 'to'>,
+  { what, to, membersDead }: Pick<OperatorRequest, 'what' | 'to' | 'membersDead'>,
   lease: Lease,
   rows: readonly ReplicaRow[],
   wallMs: number,
@@ -62,6 +65,10 @@ export function planOf(
   if (busy !== null && (what !== 'failover' || requestOf(lease)?.what === what))
     throw new OperationError('switchover', `${busy}: wait until it ends`)
   if (to === from) throw new OperationError('already_leads', `${to} already leads: name another pod`)
+  const dead = [holder, ...(membersOf(lease)?.members ?? []).map(({ identity }) => identity)].map(podOf)
+  const alive = rows.find(({ pod, status }) => status !== null && dead.includes(pod))
+  if (membersDead && alive !== undefined)
+    throw new OperationError('refused', `${alive.pod} answers, so it is not dead: leave out --members-dead`)
   const pods = rows.map(({ pod }) => pod)
   if (what !== 'restart' && to !== ANY_POD && pods.length > 0 && !pods.includes(to))
     throw new OperationError('unknown_pod', `no replica is named ${to}: use one of ${listed(pods)}`)
@@ -124,7 +131,12 @@ export async function writeRequest(
     }
     // A failover replaces requests that the leader has not answered.
     const before = asked.what === 'failover' ? { [REQUESTS.switchover]: null, [REQUESTS.restart]: null } : {}
-    const how = { [REQUEST_REASON]: asked.reason, [REQUEST_NOW]: asked.now ? 'true' : null }
+    const dead = asked.membersDead ? String(plan.epoch) : null
+    const how = {
+      [REQUEST_REASON]: asked.reason,
+      [REQUEST_NOW]: asked.now ? 'true' : null,
+      [MEMBERS_DEAD]: dead,
+    }
     return { ...before, [REQUESTS[asked.what]]: annotationOf(asked), ...how }
   })
   return plan as unknown as Plan
@@ -149,7 +161,7 @@ export function isAnswered(lease: Lease, plan: Plan): boolean {
 /** Removes a request that still has its value. Rejects with an `OperationError` that contains the command to remove it by hand. */
 export async function withdraw(cluster: Operable, plan: Plan): Promise<Lease> {
   const key = REQUESTS[plan.what]
-  const removed = { [key]: null, [REQUEST_REASON]: null, [REQUEST_NOW]: null }
+  const removed = Object.fromEntries([key, ...REQUEST_DETAILS].map((one) => [one, null]))
   return await updateAnnotations(cluster, ({ metadata }) =>
     metadata.annotations?.[key] === annotationOf(plan) ? removed : null,
   ).catch((error: Error) => {

@@ -3,8 +3,10 @@ import { describe, test } from 'node:test'
 import { OperationError } from '../../../agent/cli/exit-codes.ts'
 import { type Plan, withdraw, writeRequest } from '../../../agent/cli/switchover/switchover-plan.ts'
 import { ApiError } from '../../../agent/kube/kube-errors.ts'
+import { MEMBERS } from '../../../agent/lease/lease-members.ts'
 import {
   FAILOVER_TO,
+  MEMBERS_DEAD,
   type OperatorRequest,
   PAUSED,
   REQUEST_NOW,
@@ -20,6 +22,7 @@ const REQUESTS: Readonly<Record<string, OperatorRequest>> = {
   'switchover --to langflow-0': { what: 'switchover', to: 'langflow-0', reason: null, now: false },
   'switchover --to langflow-7': { what: 'switchover', to: 'langflow-7', reason: null, now: false },
   switchover: { what: 'switchover', to: '*', reason: null, now: false },
+  'failover --members-dead': { what: 'failover', to: '*', reason: null, now: false, membersDead: true },
   failover: { what: 'failover', to: '*', reason: 'it hangs', now: false },
   'switchover --now': { what: 'switchover', to: '*', reason: null, now: true },
   'restart --in-place': { what: 'restart', to: '', reason: 'a leak', now: false },
@@ -52,6 +55,20 @@ const isBusy: Change = (cluster) => void Object.assign(cluster, { arriving: () =
 const isSilent: Change = (cluster) => {
   cluster.replicas = () => Promise.reject(new OperationError('no_rights', 'may not list pods'))
 }
+const members = (pod: string) =>
+  JSON.stringify({
+    key: 'k'.repeat(16),
+    maxMs: 600_000,
+    members: [{ identity: identityOf(pod), at: `${pod}:8090` }],
+  })
+const lost =
+  (member: string, ...pods: string[]): Change =>
+  (cluster) => {
+    cluster.note({ [MEMBERS]: members(member) })
+    for (const pod of pods) cluster.show(pod, 'no answer')
+  }
+const hasLiveMember = lost('langflow-2', 'langflow-0')
+const hasDeadMember = lost('langflow-1', 'langflow-0', 'langflow-1')
 const stepping = { ...LEADER.leadership, steppingDown: 'SIGTERM' }
 const restarted = { role: 'follower', lease: { ...LEADER.lease, holder: identityOf('langflow-0') } } as const
 const timeout = () => new ApiError('timeout', 'no answer')
@@ -82,6 +99,8 @@ describe('a request is refused without a write', () => {
     ['restart --in-place', 'the leader does not answer', leaderIs('refused'), 'leader_silent', /: refused$/],
     ['switchover', 'takeovers are paused', paused, 'paused', /langflow-leader resume/],
     ['switchover', 'another request', noted({ [RESTART]: '' }), 'switchover', /restart in place is already/],
+    ['failover --members-dead', 'the leader answers', nothing, 'refused', /^langflow-0 answers/],
+    ['failover --members-dead', 'a member answers', hasLiveMember, 'refused', /^langflow-2 answers/],
     ['failover', 'another failover', noted({ [FAILOVER_TO]: 'x' }), 'switchover', /x is already requested/],
     ['switchover', 'the leader hands over', leaderIs({ leadership: stepping }), 'switchover', /SIGTERM/],
     ['restart --in-place', 'a handover', leaderIs({ leadership: stepping }), 'switchover', /SIGTERM/],
@@ -98,6 +117,7 @@ describe('a request is refused without a write', () => {
 })
 
 describe('a request is written', () => {
+  const dead = { [MEMBERS]: members('langflow-1'), [FAILOVER_TO]: '*', [MEMBERS_DEAD]: '7' }
   const failover = { [FAILOVER_TO]: '*', [REQUEST_REASON]: 'it hangs' }
   const writes: [command: string, change: Change, written: object, candidates: string[]][] = [
     ['switchover --to langflow-1', nothing, { [SWITCHOVER_TO]: 'langflow-1' }, ['langflow-1']],
@@ -111,6 +131,7 @@ describe('a request is written', () => {
     ['failover', nothing, failover, ['langflow-1', 'langflow-2']],
     ['failover', isSilent, failover, []],
     ['failover', noted({ [SWITCHOVER_TO]: '*', [RESTART]: '' }), failover, ['langflow-1', 'langflow-2']],
+    ['failover --members-dead', hasDeadMember, dead, ['langflow-2']],
     ['restart --in-place', nothing, { [RESTART]: 'in-place', [REQUEST_REASON]: 'a leak' }, []],
   ]
   for (const [command, change, written, candidates] of writes)
