@@ -11,7 +11,10 @@ const ALL: FaultRecord[] = CASES.map(({ name }, n) => ({ name, measured: `figure
 describe('the document of the fault table', () => {
   test('the table has a case for each fault of the design, T1 to T31', () => {
     const faults = new Set(CASES.map(({ fault }) => fault))
-    assert.deepEqual([...faults], Array.from({ length: 31 }, (_, n) => `T${n + 1}`))
+    assert.deepEqual(
+      [...faults],
+      Array.from({ length: 31 }, (_, n) => `T${n + 1}`),
+    )
   })
 
   test('the document reports that every case passed only if every case passed', () => {
