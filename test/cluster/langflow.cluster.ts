@@ -3,18 +3,27 @@ import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { helmProgram, type Values } from '../deploy/helm.ts'
+import type { Tally } from '../harness/client.ts'
 import { LangflowUser } from '../harness/langflow-items.ts'
 import { commandsOfReadme } from '../harness/readme.ts'
 import { mono, until } from '../harness/wait.ts'
+import { loggedIn, runFlows } from './echo-flow.ts'
 import type { Installation } from './installation.ts'
+import { eventsOf } from './leadership.ts'
+import { nodeProgram } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 import { LANGFLOW, POSTGRES_IMAGE } from './workload.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 /** Limit for the pause of clients: LangFlow takes some seconds to stop, and a warm standby some to serve. */
 const AWAY_MS = 15_000
+
+/** Longer than the Lease's duration. The full proof takes ten minutes: OUTAGE_S=600. */
+const OUTAGE_MS = Number(process.env.OUTAGE_S ?? 40) * 1_000
+const RUN_MS = 500
 
 /** Limit for the commands of README, which wait for both pods. */
 const WITHIN_MS = 300_000
@@ -66,6 +75,46 @@ scenario(
   },
 )
 
+scenario(
+  'while the API server is away, runs of a flow are answered by consent, and a rollout right after it works',
+  async (one, t) => {
+    await one.settled(2, 120_000)
+    const leader = await one.leader()
+    const failsafe = async () => (await one.status(leader)).failsafe
+    await until('a member', async () => (await failsafe())?.members.length === 1)
+    await runFlows(one, RUN_MS, AWAY_MS)
+    await until('a run', () => one.client.answers.length > 0)
+
+    const { epoch } = one.lease
+    const from = mono()
+    const { pid } = nodeProgram('kube-apiserver')
+    process.kill(pid, 'SIGSTOP')
+    let during: Tally
+    try {
+      await sleep(OUTAGE_MS)
+      assert.ok((await failsafe())?.byConsent)
+      during = one.client.since(from)
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+    const back = mono()
+    await one.changeTemplate()
+    await one.kubectl('rollout', 'status', one.name, '--timeout=300s')
+    await one.settled(2, 120_000)
+    const [all, runs] = [one.client.since(from), one.client.calls.filter(({ sentAt }) => sentAt >= from)]
+    const longest = (inTime: (endedAt: number) => boolean) =>
+      Math.max(...runs.flatMap(({ sentAt, endedAt }) => (inTime(endedAt) ? [endedAt - sentAt] : [])))
+    const waits = {
+      outage: longest((endedAt) => endedAt < back),
+      rollout: longest((endedAt) => endedAt >= back),
+    }
+    t.diagnostic(JSON.stringify({ during, all, waits }))
+    assert.equal(during.failed, 0, JSON.stringify(during.failures))
+    assert.equal(one.lease.epoch, epoch + 1)
+    assert.deepEqual(eventsOf(one, leader, 0, 'doubt', 'workload_frozen', 'lost'), [])
+  },
+)
+
 scenario('the launcher is PID 1 of LangFlow’s container, and kubectl exec works there', async (one) => {
   const { metadata } = await one.leader()
   const words = await one.kubectl(
@@ -81,22 +130,10 @@ scenario('the launcher is PID 1 of LangFlow’s container, and kubectl exec work
   assert.ok(more.includes('--disable-sigusr1') && more.includes('launch'), words)
 })
 
-/** Logs in as the user whose password the commands of README generated. */
-async function loggedIn(one: Installation): Promise<LangflowUser> {
-  const secret = await one.kubectl(
-    'get',
-    'secret',
-    'langflow',
-    '--output=jsonpath={.data.superuser-password}',
-  )
-  const password = Buffer.from(secret, 'base64').toString()
-  const body = new URLSearchParams({ username: 'langflow', password })
-  const { access_token } = await new LangflowUser(one.url, {}).make('/api/v1/login', body)
-  return new LangflowUser(one.url, { authorization: `Bearer ${access_token}` })
-}
-
-/** Values for a node of two cores, which pulls no images. */
+/** Values for a node of two cores, which pulls no images, and failsafe. */
 const ON_NODE: Values = {
+  // An outage of ten minutes ends shortly before the limit.
+  flags: { failsafe: 'peers', 'failsafe-max': '11m' },
   image: { pullPolicy: 'Never' },
   langflow: { image: { pullPolicy: 'Never' }, resources: { requests: { cpu: '10m', memory: '32Mi' } } },
   agent: { resources: { requests: { cpu: '10m', memory: '32Mi' }, limits: { memory: '512Mi' } } },

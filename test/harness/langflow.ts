@@ -64,10 +64,10 @@ export function langflowEnvironment(directory: string, port: number, flows: stri
 
 export const ECHO_PATH = '/api/v1/run/echo?stream=false'
 
-export function flowRequest(text: string) {
+export function flowRequest(text: string, key = API_KEY) {
   return {
     method: 'POST' as const,
-    headers: { 'content-type': 'application/json', 'x-api-key': API_KEY },
+    headers: { 'content-type': 'application/json', 'x-api-key': key },
     body: JSON.stringify({ input_value: text, input_type: 'chat', output_type: 'chat' }),
   }
 }
