@@ -65,8 +65,9 @@ export function planOf(
   if (busy !== null && (what !== 'failover' || requestOf(lease)?.what === what))
     throw new OperationError('switchover', `${busy}: wait until it ends`)
   if (to === from) throw new OperationError('already_leads', `${to} already leads: name another pod`)
-  const dead = [holder, ...(membersOf(lease)?.members ?? []).map(({ identity }) => identity)].map(podOf)
-  const alive = rows.find(({ pod, status }) => status !== null && dead.includes(pod))
+  // A pod that has taken a dead member's name has another identity.
+  const dead = [holder, ...(membersOf(lease)?.members ?? []).map(({ identity }) => identity)]
+  const alive = rows.find(({ status }) => status !== null && dead.includes(status.identity))
   if (membersDead && alive !== undefined)
     throw new OperationError('refused', `${alive.pod} answers, so it is not dead: leave out --members-dead`)
   const pods = rows.map(({ pod }) => pod)

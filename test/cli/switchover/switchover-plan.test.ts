@@ -55,20 +55,17 @@ const isBusy: Change = (cluster) => void Object.assign(cluster, { arriving: () =
 const isSilent: Change = (cluster) => {
   cluster.replicas = () => Promise.reject(new OperationError('no_rights', 'may not list pods'))
 }
-const members = (pod: string) =>
-  JSON.stringify({
-    key: 'k'.repeat(16),
-    maxMs: 600_000,
-    members: [{ identity: identityOf(pod), at: `${pod}:8090` }],
-  })
+const members = (identity: string) =>
+  JSON.stringify({ key: 'k'.repeat(16), maxMs: 600_000, members: [{ identity, at: 'member:8090' }] })
 const lost =
   (member: string, ...pods: string[]): Change =>
   (cluster) => {
     cluster.note({ [MEMBERS]: members(member) })
     for (const pod of pods) cluster.show(pod, 'no answer')
   }
-const hasLiveMember = lost('langflow-2', 'langflow-0')
-const hasDeadMember = lost('langflow-1', 'langflow-0', 'langflow-1')
+const hasLiveMember = lost(identityOf('langflow-2'), 'langflow-0')
+const hasDeadMember = lost(identityOf('langflow-1'), 'langflow-0', 'langflow-1')
+const hasReplacedMember = lost('langflow-1_earlier', 'langflow-0')
 const stepping = { ...LEADER.leadership, steppingDown: 'SIGTERM' }
 const restarted = { role: 'follower', lease: { ...LEADER.lease, holder: identityOf('langflow-0') } } as const
 const timeout = () => new ApiError('timeout', 'no answer')
@@ -117,7 +114,9 @@ describe('a request is refused without a write', () => {
 })
 
 describe('a request is written', () => {
-  const dead = { [MEMBERS]: members('langflow-1'), [FAILOVER_TO]: '*', [MEMBERS_DEAD]: '7' }
+  const dead = { [FAILOVER_TO]: '*', [MEMBERS_DEAD]: '7' }
+  const lost = { ...dead, [MEMBERS]: members(identityOf('langflow-1')) }
+  const replaced = { ...dead, [MEMBERS]: members('langflow-1_earlier') }
   const failover = { [FAILOVER_TO]: '*', [REQUEST_REASON]: 'it hangs' }
   const writes: [command: string, change: Change, written: object, candidates: string[]][] = [
     ['switchover --to langflow-1', nothing, { [SWITCHOVER_TO]: 'langflow-1' }, ['langflow-1']],
@@ -131,7 +130,8 @@ describe('a request is written', () => {
     ['failover', nothing, failover, ['langflow-1', 'langflow-2']],
     ['failover', isSilent, failover, []],
     ['failover', noted({ [SWITCHOVER_TO]: '*', [RESTART]: '' }), failover, ['langflow-1', 'langflow-2']],
-    ['failover --members-dead', hasDeadMember, dead, ['langflow-2']],
+    ['failover --members-dead', hasDeadMember, lost, ['langflow-2']],
+    ['failover --members-dead', hasReplacedMember, replaced, ['langflow-1', 'langflow-2']],
     ['restart --in-place', nothing, { [RESTART]: 'in-place', [REQUEST_REASON]: 'a leak' }, []],
   ]
   for (const [command, change, written, candidates] of writes)
