@@ -21,8 +21,9 @@ export interface Finding {
 
 export type Verdict = ReturnType<typeof check>
 
-interface Entry extends Pick<Rule<never>, 'code' | 'severity' | 'about' | 'fix'> {
+interface Entry extends Pick<Rule<never>, 'code' | 'about' | 'fix'> {
   readonly group: string
+  readonly severity: Severity
   readonly judge: (facts: Facts) => Iterable<Judged>
 }
 
@@ -34,7 +35,6 @@ interface Judged {
 const SERVER_RULES: readonly Rule<Facts>[] = [
   {
     code: 'objects-valid',
-    severity: 'error',
     about: 'The API server accepts the objects. If not, a rollout stops.',
     fix: 'Correct the field that the API server names.',
     find: ({ refusals }) =>
@@ -42,7 +42,6 @@ const SERVER_RULES: readonly Rule<Facts>[] = [
   },
   {
     code: 'langflow-found',
-    severity: 'error',
     about: 'A Deployment or StatefulSet runs LangFlow. Elsewhere it acts beside the leader.',
     fix: "Check the manifests that contain LangFlow, and set the name of LangFlow's container with --container.",
     *find({ unfound, hidden }) {
@@ -56,7 +55,7 @@ const SERVER_RULES: readonly Rule<Facts>[] = [
 
 export const CATALOGUE: readonly Entry[] = [
   ...SERVER_RULES.map((rule) => ({
-    ...rule,
+    ...{ severity: 'error' as const, ...rule },
     group: 'Kubernetes',
     judge: (facts: Facts) => judge(rule, () => facts, null, facts),
   })),
@@ -73,7 +72,7 @@ function entries<S>(
   subjectOf: (one: Installation) => S | null,
 ): Entry[] {
   return rules.map((rule) => ({
-    ...rule,
+    ...{ severity: 'error', ...rule },
     group,
     *judge(facts: Facts) {
       for (const one of facts.installations) yield* judge(rule, () => subjectOf(one), one.manifest, facts)

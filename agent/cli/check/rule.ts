@@ -11,7 +11,8 @@ export type Severity = 'error' | 'warning'
 export interface Rule<Subject> {
   /** Stable, because scripts rely on it. docs/check.md has an anchor of the same name. */
   readonly code: string
-  readonly severity: Severity
+  /** `error` unless set. */
+  readonly severity?: Severity
   /** The condition, and the consequence of a violation. */
   readonly about: string
   readonly fix: string

@@ -15,7 +15,6 @@ const START_MS = { cold: 37_000, warm: 2_000 } as const
 export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-identity',
-    severity: 'error',
     about: "The agent can read its pod's name and revision. If not, a rollout does not end.",
     fix: "Set POD_NAME, POD_UID, POD_TEMPLATE_HASH and CONTROLLER_REVISION_HASH in the agent's env with valueFrom.fieldRef.",
     *find({ agent, options, manifest }) {
@@ -34,7 +33,6 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'agent-target',
-    severity: 'error',
     about: 'The agent asks LangFlow where it listens. If not, no replica ever serves.',
     fix: "Set --target to LangFlow's port, and LangFlow's --host to 127.0.0.1, or 0.0.0.0 with --traffic=readiness.",
     *find({ env, options: { target }, port, container }) {
@@ -59,7 +57,6 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'agent-probes',
-    severity: 'error',
     about: "Its probes ask the agent's gate. If not, a pod is Ready that does not lead.",
     fix: 'Let the readinessProbe ask /readyz (periodSeconds 1, failureThreshold 1), or /frontz with --traffic=front, and the livenessProbe /livez.',
     *find({ agent: { container }, options: { listen, traffic } }) {
@@ -82,7 +79,6 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'langflow-probes',
-    severity: 'error',
     about: "LangFlow's probes ask the agent. If not, the kubelet restarts every standby.",
     fix: "Let the probes of LangFlow's container ask /workloadz on the agent's port, and remove its readinessProbe.",
     *find({ langflow, container, options: { listen, traffic } }) {
@@ -99,7 +95,6 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'grace-period',
-    severity: 'error',
     about: 'The pod has time for a planned stop. If not, it is killed before it releases the Lease.',
     fix: 'Raise terminationGracePeriodSeconds, and set the same --stop-timeout for agent and launcher.',
     *find({ pod, langflow, launcher, options }) {
@@ -119,7 +114,6 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'standby-command',
-    severity: 'error',
     about: 'The launcher can keep LangFlow warm. If not, a takeover takes a whole start.',
     fix: 'Let the command be "langflow run …", or "sh -c" with it after lines that only set variables. Do everything else in an init container.',
     *find({ options, env, launcher, container }) {
@@ -129,7 +123,6 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'hold-timeout',
-    severity: 'error',
     about: 'The timeouts exceed a start of LangFlow. If not, held requests or starts fail.',
     fix: 'Set --hold-timeout to at least the time in the finding, which is shorter with a warm standby. Remove --start-timeout.',
     *find({ options }) {

@@ -46,7 +46,6 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'lease-shared',
-    severity: 'error',
     about: 'Each workload has its own Lease. If not, only one of them ever serves.',
     fix: 'Give each LangFlow its own Lease with LEADER_LEASE_NAME, and name it in its Role.',
     *find(one, facts) {
@@ -59,7 +58,6 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'agent-rights',
-    severity: 'error',
     about: 'The agent may use its Lease and create Events. If not, the replica never leads.',
     fix: "Bind the pods' ServiceAccount to a Role with the verb, for the Lease in --lease-name.",
     *find(one, facts) {

@@ -8,7 +8,6 @@ import type { Facts, Installed, Rule } from '../rule.ts'
 export const MOUNT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'langflow-mounts',
-    severity: 'error',
     about: "Flows cannot write the agent's files. With these, a flow can pose as the launcher.",
     fix: "Mount the directories of program and socket readOnly in LangFlow's container, and the agent's state only in the agent.",
     *find({ agent, launcher, langflow, pod, container, options }) {
@@ -38,7 +37,6 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'agent-token',
-    severity: 'error',
     about: 'The agent has a token for the API server. If not, the replica never leads.',
     fix: `Mount a projected serviceAccountToken without an audience with the path token at ${TOKEN_DIR} in the agent's container.`,
     *find(one, facts) {
@@ -58,7 +56,6 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'token-beside-flows',
-    severity: 'error',
     about: "No flow can read the agent's token. With it, a flow can make two replicas act.",
     fix: 'Set automountServiceAccountToken to false, and mount a projected token only in the agent. Remove a Secret with a token.',
     *find(one, facts) {

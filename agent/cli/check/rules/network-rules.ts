@@ -10,7 +10,6 @@ const API_PORTS = [443, 6443, 8443, 16443]
 export const NETWORK_RULES: readonly Rule<Installed>[] = [
   {
     code: 'service-leader',
-    severity: 'error',
     about: 'Services lead to the leader, or to the fronts. If not, clients reach a standby.',
     fix: "Remove publishNotReadyAddresses, and set targetPort to LangFlow's port, or to the front's with --traffic=front.",
     reads: 'Service',
@@ -47,7 +46,6 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'peers',
-    severity: 'error',
     about: 'The replicas find each other. If not, a leader names no successor.',
     fix: "Set --peers to a headless Service with publishNotReadyAddresses, the labels of the pods, and the agents' port.",
     reads: 'Service',
@@ -63,7 +61,6 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'network-policy',
-    severity: 'error',
     about:
       'A NetworkPolicy of these pods admits their ports. If not, replicas are cut off. Its from and to are not judged.',
     fix: 'Add a rule for the port: ingress for clients and these pods, egress for the API server (443, 6443), DNS (53) and these pods.',

@@ -20,7 +20,6 @@ const ACTS = /\b(langflow(\.__main__)?\s+(run|migration|superuser)|alembic\s+(up
 export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'pod-namespaces',
-    severity: 'error',
     about: 'Each pod has its own processes and network. If not, LangFlow outlives its launcher.',
     fix: 'Remove the field from the pod.',
     *find({ pod }) {
@@ -30,7 +29,6 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   },
   {
     code: 'agent-sidecar',
-    severity: 'error',
     about: 'The agent is a native sidecar. If not, every replica runs LangFlow.',
     fix: 'Pipe the manifest through langflow-leader inject, which adds the agent to initContainers with restartPolicy: Always.',
     *find({ agent }) {
@@ -45,7 +43,6 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   },
   {
     code: 'launcher-first',
-    severity: 'error',
     about: "The launcher is the container's first process. If not, LangFlow runs without a grant.",
     fix: 'Pipe the manifest through langflow-leader inject, and find out which tool changed the command.',
     *find({ agent, langflow, container }) {
@@ -62,7 +59,6 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   },
   {
     code: 'langflow-privileges',
-    severity: 'error',
     about: 'LangFlow has no privileges. With them, a flow can stop its launcher, and two replicas act.',
     fix: "Remove privileged and the capabilities from LangFlow's container, and run it as another user than root.",
     *find({ agent, pod, langflow, container }) {
@@ -82,7 +78,6 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   },
   {
     code: 'other-containers',
-    severity: 'error',
     about: 'No other container acts as LangFlow. It would use the database beside the leader.',
     fix: 'Remove that container: LangFlow migrates its database when it starts.',
     *find({ pod, langflow, manifest }, { manifests }) {
@@ -103,7 +98,6 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   },
   {
     code: 'agent-settings',
-    severity: 'error',
     about: 'Flags and variables are valid. If not, agent or launcher exits, and never leads.',
     fix: 'Correct the flag or the variable.',
     *find({ agent, launcher }) {

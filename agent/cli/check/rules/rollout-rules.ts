@@ -7,7 +7,6 @@ import { type Installation, type Installed, type Problem, type Rule, warning } f
 export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'rollout-strategy',
-    severity: 'error',
     about: "Rollouts can finish. In readiness mode, only the leader's pod is Ready.",
     fix: 'Use --traffic=front. With --traffic=readiness and N replicas, set maxSurge to 0, maxUnavailable to N - 1, and podManagementPolicy to Parallel.',
     *find(one) {
@@ -20,7 +19,6 @@ export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'disruption-budget',
-    severity: 'error',
     about: 'A node can be drained. A budget may not require all Ready pods.',
     fix: 'Set maxUnavailable to 1. With --traffic=readiness, remove the PodDisruptionBudget.',
     reads: 'PodDisruptionBudget',

@@ -10,7 +10,6 @@ const URL_VARIABLE = 'LANGFLOW_DATABASE_URL'
 export const STATE_RULES: readonly Rule<Installation>[] = [
   {
     code: 'secret-key',
-    severity: 'error',
     about: 'All replicas have one valid key. If not, a new leader cannot read stored credentials.',
     fix: "Set LANGFLOW_SECRET_KEY on all replicas to the same output of `openssl rand -base64 32 | tr '+/' '-_'`.",
     *find({ env, isSingle }) {
@@ -23,7 +22,6 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
   },
   {
     code: 'database-shared',
-    severity: 'error',
     about: 'All replicas use one PostgreSQL. If not, a new leader does not have the flows.',
     fix: `Set ${URL_VARIABLE} to one PostgreSQL for all replicas.`,
     *find(one) {
@@ -40,7 +38,6 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
   },
   {
     code: 'database-exclusive',
-    severity: 'error',
     about: 'Each Lease has its own database. If not, two leaders act on the same state.',
     fix: 'Give each Lease its own database, or let all replicas compete for one Lease.',
     *find(one, facts) {
@@ -71,7 +68,6 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
   },
   {
     code: 'volume-shared',
-    severity: 'error',
     about: 'Every replica can mount its volumes. If not, a second replica never starts.',
     fix: 'Use a claim with ReadWriteMany, or remove it if LangFlow uses PostgreSQL and S3.',
     reads: 'PersistentVolumeClaim',
