@@ -3,7 +3,7 @@ import { LEAST_DRIFT } from '../config/timings.ts'
 import { shortDuration } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { type LeaseMember, type MembersNote, membersOf } from '../lease/lease-members.ts'
-import { podOf } from '../lease/operator-annotations.ts'
+import { areDeclaredDead, podOf } from '../lease/operator-annotations.ts'
 import type {
   CandidateConfig,
   CandidateState,
@@ -35,7 +35,9 @@ export type ConsentAnswer =
 
 /** Milliseconds after its last change for which a replica that is no member leaves a held Lease alone (F3). */
 export function reservedMs(config: CandidateConfig, lease: Lease): number {
-  return isMember(config, lease) ? 0 : reservedByAll(config, membersOf(lease))
+  // A restarted holder saw the record after the end of its earlier process, whose grant has ended a lease duration later.
+  const mayTake = isMember(config, lease) || holderOf(lease) === config.identity
+  return mayTake ? 0 : reservedByAll(config, membersOf(lease))
 }
 
 function isMember({ identity }: CandidateConfig, lease: Lease): boolean {
@@ -77,6 +79,7 @@ function refusalOf({ config }: Input, state: CandidateState, request: ConsentReq
     return `it has seen ${holderOf(lease) || 'no holder'} in epoch ${epochOf(lease)}`
   if (request.kind === 'enrol') return null
   if (!isMember(config, lease)) return 'it is not a member'
+  if (areDeclaredDead(lease)) return 'an operator declared the members dead'
   return mayStillTake(state, lease) ? 'its own write of the Lease may still succeed' : null
 }
 

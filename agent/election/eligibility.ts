@@ -23,6 +23,8 @@ export function inability(config: Timings, state: CandidateState, now: Instant):
   const blindMs = Math.max(now.mono - sightedAt.mono, now.boot - sightedAt.boot - BOOT_RESOLUTION_MS)
   const recordedMs = seen.lease === null ? 0 : durationOf(seen.lease, config.leaseDurationMs)
   const toleratedMs = Math.max(config.leaseDurationMs, recordedMs) + config.retryPeriodMs
+  if (!silentForGood && blindMs > toleratedMs && watchUp && seen.heldMs > toleratedMs)
+    return 'this replica is no failsafe member: if leader and members are lost, use failover --members-dead'
   if (!silentForGood && blindMs > toleratedMs)
     return `this replica has not seen the Lease for ${Math.round(blindMs / 1000)} s${because}`
   if (writeRight.state === 'refused')

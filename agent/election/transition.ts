@@ -1,7 +1,7 @@
 import type { Instant } from '../clock.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
-import { requestOf } from '../lease/operator-annotations.ts'
+import { areDeclaredDead, requestOf } from '../lease/operator-annotations.ts'
 import { notedIn, removesRequests, storageFault } from '../lease/written-lease.ts'
 import { heldFor, observeAbsence, vacantFrom } from './absent-lease.ts'
 import { addAnswer, agreedAt, answerConsent, enrolled, leadsByConsent, newerHolder } from './consent.ts'
@@ -189,6 +189,7 @@ function observeLease(
   const holder = holderOf(lease)
   const noted = notedIn(lease, before.noted)
   const changed = last === null || last.metadata.uid !== lease.metadata.uid || !sameRecord(last, lease)
+  const isDeclared = areDeclaredDead(lease) && last !== null && !areDeclaredDead(last)
   const observed: CandidateState = {
     ...before,
     noted,
@@ -198,7 +199,7 @@ function observeLease(
     firstVersion: before.firstVersion ?? lease.metadata.resourceVersion ?? null,
     seen: {
       lease,
-      changedAt: changed || seen === null ? input.now.mono : seen.changedAt,
+      changedAt: changed || seen === null || isDeclared ? input.now.mono : seen.changedAt,
       heldMs: heldFor(input, before, lease),
     },
     lastHolder: holder === '' ? lastHolder : { holder, epoch: epochOf(lease) },

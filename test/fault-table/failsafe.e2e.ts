@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { MEMBERS_DEAD } from '../../agent/lease/operator-annotations.ts'
 import { FAULTS } from '../harness/faults/catalogue.ts'
 import { TcpProxy } from '../harness/faults/tcp-proxy.ts'
 import { freePort } from '../harness/free-port.ts'
@@ -156,5 +157,25 @@ describe('failsafe by peers', { concurrency: 3 }, () => {
     atMost(took, 40_000 + TAKING_MS)
     await c.agent.event('serving')
     return `led ${seconds(took)} after the last renewal`
+  })
+
+  fault('an operator declares members dead that live', async (scene) => {
+    const trio = await Trio.of(scene, '10m')
+    const a = await scene.leader('a', trio.options('a'))
+    await scene.follower('b', trio.options('b'))
+    await trio.enrolled(a, ['b'])
+    await scene.follower('c', { flags: ['--failsafe-max=10m'] })
+    await scene.hit(FAULTS.link['link is a black hole'], a)
+    await sleep(20_000)
+    const declared = mono()
+    const { epoch, index } = scene.watch.last()
+    await scene.annotate({ [MEMBERS_DEAD]: String(epoch) })
+    const dead = (await confirmedDead(a)) - declared
+    const next = await scene.watch.next('another holder', ({ holder }) => holder !== 'a', index)
+    atMost(scene.lastBeat('a') - declared, DOUBT_MS + SLACK_MS)
+    atMost(dead, DEAD_MS)
+    const took = next.at - declared
+    atMost(took, 15_000 + TAKING_MS)
+    return `dead ${seconds(dead)}, another replica led ${seconds(took)} after the declaration`
   })
 })

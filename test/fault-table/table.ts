@@ -280,6 +280,10 @@ const TABLE = {
       done: 'Leader and member are killed. `--failsafe-max=40s`.',
       must: 'It leads 40 s after the last renewal.',
     },
+    'an operator declares members dead that live': {
+      done: 'After 20 s of consent. One replica is no member.',
+      must: 'The member refuses, and LangFlow is dead before another replica leads.',
+    },
   },
   T29: {
     'LangFlow of a newer revision exits after its grant': {

@@ -36,9 +36,11 @@ export interface Plan extends Pick<OperatorRequest, 'what' | 'to'> {
 
 const STATUS_WITHIN_MS = 1_500
 
-/** A failover requires no answer of a replica. */
-export function replicasFor(cluster: Operable, { what }: { what: string }): Promise<ReplicaRow[]> {
-  return what === 'failover' ? cluster.replicas(STATUS_WITHIN_MS).catch(() => []) : cluster.replicas()
+/** A failover requires no answer of a replica, unless it declares replicas dead. */
+export function replicasFor(cluster: Operable, { what, membersDead }: Partial<OperatorRequest>) {
+  return what === 'failover' && !membersDead
+    ? cluster.replicas(STATUS_WITHIN_MS).catch(() => [])
+    : cluster.replicas()
 }
 
 /** Throws an `OperationError` with the reason if a request is not possible now. */
@@ -127,7 +129,8 @@ export async function writeRequest(
       throw new OperationError('refused', `${podOf(holderOf(first))} no longer leads: run the command again`)
     plan = planOf(asked, lease, rows, wallMs)
     if (!yes) {
-      const what = `${plan.from} would be asked for a ${describeRequest(asked)}`
+      const dead = asked.membersDead ? ', and would count as dead with all its failsafe members' : ''
+      const what = `${plan.from} would be asked for a ${describeRequest(asked)}${dead}`
       throw new OperationError('declined', `${what}: add --yes to do it`)
     }
     // A failover replaces requests that the leader has not answered.

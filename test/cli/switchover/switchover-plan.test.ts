@@ -98,6 +98,7 @@ describe('a request is refused without a write', () => {
     ['switchover', 'another request', noted({ [RESTART]: '' }), 'switchover', /restart in place is already/],
     ['failover --members-dead', 'the leader answers', nothing, 'refused', /^langflow-0 answers/],
     ['failover --members-dead', 'a member answers', hasLiveMember, 'refused', /^langflow-2 answers/],
+    ['failover --members-dead', 'no right to ask', isSilent, 'no_rights', /may not list pods/],
     ['failover', 'another failover', noted({ [FAILOVER_TO]: 'x' }), 'switchover', /x is already requested/],
     ['switchover', 'the leader hands over', leaderIs({ leadership: stepping }), 'switchover', /SIGTERM/],
     ['restart --in-place', 'a handover', leaderIs({ leadership: stepping }), 'switchover', /SIGTERM/],
