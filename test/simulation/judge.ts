@@ -227,7 +227,8 @@ export class Judge {
       this.restartAsked = false
       return
     }
-    if (replica.knowledge.consentedAt > earlier.startedAt) return
+    const { consentedAt, acknowledgedAt } = replica.knowledge
+    if (consentedAt > Math.min(earlier.startedAt, acknowledgedAt)) return
     const leastMs = (earlier.startMs + replica.config.leaseDurationMs) * SLOWEST_RATE
     const ageMs = this.now - earlier.startedAt
     if (ageMs < leastMs)
