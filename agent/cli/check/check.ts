@@ -24,13 +24,12 @@ export type Verdict = ReturnType<typeof check>
 interface Entry extends Pick<Rule<never>, 'code' | 'about' | 'fix'> {
   readonly group: string
   readonly severity: Severity
-  readonly judge: (facts: Facts) => Iterable<Judged>
+  /** The problems, each with the workload that has it. */
+  readonly judge: (facts: Facts) => Iterable<readonly [Problem, Manifest | null]>
 }
 
-interface Judged {
-  readonly problem: Problem
-  readonly workload: Manifest | null
-}
+/** What a rule judges one by one, each with its workload. */
+type Subjects<S> = (facts: Facts) => (readonly [subject: () => S | null, workload: Manifest | null])[]
 
 const SERVER_RULES: readonly Rule<Facts>[] = [
   {
@@ -54,53 +53,53 @@ const SERVER_RULES: readonly Rule<Facts>[] = [
 ]
 
 export const CATALOGUE: readonly Entry[] = [
-  ...SERVER_RULES.map((rule) => ({
-    ...{ severity: 'error' as const, ...rule },
-    group: 'Kubernetes',
-    judge: (facts: Facts) => judge(rule, () => facts, null, facts),
-  })),
-  ...entries('State', STATE_RULES, (one) => one),
-  ...entries('Pods', POD_RULES, (one) => one),
-  ...entries('Agents', [...AGENT_RULES, ...MOUNT_RULES], asInstalled),
-  ...entries('Lease and network', [...LEASE_RULES, ...NETWORK_RULES], asInstalled),
-  ...entries('Rollouts and replicas', ROLLOUT_RULES, asInstalled),
+  ...entries('Kubernetes', SERVER_RULES, (facts) => [[() => facts, null]]),
+  ...entries(
+    'State',
+    STATE_RULES,
+    each((one) => one),
+  ),
+  ...entries(
+    'Pods',
+    POD_RULES,
+    each((one) => one),
+  ),
+  ...entries('Agents', [...AGENT_RULES, ...MOUNT_RULES], each(asInstalled)),
+  ...entries('Lease and network', [...LEASE_RULES, ...NETWORK_RULES], each(asInstalled)),
+  ...entries('Rollouts and replicas', ROLLOUT_RULES, each(asInstalled)),
 ]
 
-function entries<S>(
-  group: string,
-  rules: readonly Rule<S>[],
-  subjectOf: (one: Installation) => S | null,
-): Entry[] {
+function each<S>(subjectOf: (one: Installation) => S | null): Subjects<S> {
+  return ({ installations }) => installations.map((one) => [() => subjectOf(one), one.manifest])
+}
+
+function entries<S>(group: string, rules: readonly Rule<S>[], subjects: Subjects<S>): Entry[] {
   return rules.map((rule) => ({
     ...{ severity: 'error', ...rule },
     group,
-    *judge(facts: Facts) {
-      for (const one of facts.installations) yield* judge(rule, () => subjectOf(one), one.manifest, facts)
+    *judge(facts) {
+      for (const [subject, workload] of subjects(facts))
+        for (const problem of judge(rule, subject, facts)) yield [problem, workload]
     },
   }))
 }
 
-function* judge<S>(
-  rule: Rule<S>,
-  subject: () => S | null,
-  workload: Manifest | null,
-  facts: Facts,
-): Generator<Judged> {
+function* judge<S>(rule: Rule<S>, subject: () => S | null, facts: Facts): Generator<Problem> {
   let isJudged = false
   try {
     const judged = subject()
     if (judged === null) return
     for (const problem of rule.find(judged, facts)) {
       isJudged = true
-      yield { problem, workload }
+      yield problem
     }
   } catch (error) {
     if (!(error instanceof Unknown)) throw error
     isJudged = true
-    yield { problem: { unknown: error.message }, workload }
+    yield { unknown: error.message }
   }
   const cause = facts.hidden.get(rule.reads ?? '')
-  if (cause !== undefined && !isJudged) yield { problem: { unknown: cause }, workload }
+  if (cause !== undefined && !isJudged) yield { unknown: cause }
 }
 
 /** Judges all rules. `ignore`: the codes whose findings the user accepts. */
@@ -109,7 +108,7 @@ export function check(facts: Facts, ignore: readonly string[] = []) {
   const causes = new Map<string, Set<string>>()
   let ignored = 0
   for (const { code, severity, fix, judge } of CATALOGUE)
-    for (const { problem, workload } of judge(facts)) {
+    for (const [problem, workload] of judge(facts)) {
       const of = typeof problem === 'object' && 'of' in problem ? problem.of : workload
       if (ignore.includes(code) || isAccepted(code, of) || isAccepted(code, workload)) ignored++
       else if (typeof problem === 'object' && 'unknown' in problem)

@@ -85,6 +85,11 @@ export class Environment {
     return value?.text || null
   }
 
+  /** The value of a flag in LangFlow's command; `undefined` if the command does not contain the flag, or a value of it. */
+  flag(name: string): string | undefined {
+    return RegExp(`--${name}[ =]["']?([\\w.:-]+)`).exec(this.command.join(' '))?.[1]
+  }
+
   /** Whether a variable of LangFlow is set, even if its value is unknown. Throws `Unknown`. */
   isSet(name: string): boolean {
     const value = this.find(name)

@@ -77,10 +77,10 @@ export function asInstalled(one: Installation): Installed | null {
   return { ...one, agent: one.agent, options: one.agent.started.options }
 }
 
-/** The LangFlows before this one, so that each pair is compared once. */
-export function othersBefore({ manifest }: Installation, { installations }: Facts): readonly Installation[] {
+/** The LangFlows with a working agent before this one, so that each pair is compared once. Throws `Unknown`. */
+export function othersBefore({ manifest }: Installation, { installations }: Facts): Installed[] {
   const at = installations.findIndex((one) => one.manifest === manifest)
-  return installations.slice(0, at)
+  return installations.slice(0, at).flatMap((one) => asInstalled(one) ?? [])
 }
 
 export function accountOf({ hasDefaultAccount, names }: Workload): string {

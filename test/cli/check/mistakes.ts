@@ -68,6 +68,45 @@ const REFUSAL = { message: 'x', of: { kind: 'Service', name: 'langflow', value: 
 
 export const MISTAKES: readonly Mistake[] = [
   error('agent-settings', 'a variable has a typo', agentHas('LEADER_LEASE_DURATON', '15s')),
+  error('agent-settings', 'failsafe has no --peers', (m) => {
+    setVariable(m.agent, 'LEADER_FAILSAFE', 'peers')
+    dropVariable(m.agent, 'LEADER_PEERS')
+  }),
+  warning('replicas', 'failsafe has no second replica', (m) => {
+    setVariable(m.agent, 'LEADER_FAILSAFE', 'peers')
+    m.workload.spec.replicas = 1
+  }),
+  error('langflow-settings', 'LangFlow has four workers and no Redis', (m) =>
+    setVariable(m.langflow, 'LANGFLOW_WORKERS', '4'),
+  ),
+  error('langflow-settings', 'a flag sets one worker for each CPU', (m) => {
+    setVariable(m.langflow, 'LANGFLOW_WORKERS', '1')
+    m.langflow.args.push('--workers', '-1')
+  }),
+  unknown('langflow-settings', 'the queue of two workers is in a Secret elsewhere', (m) => {
+    m.langflow.args.push('--workers=2')
+    setVariable(m.langflow, 'LANGFLOW_JOB_QUEUE_TYPE', { secretKeyRef: { name: 'redis', key: 'type' } })
+  }),
+  ...['user:p@ss@host/db', 'user:p/ss@host/db', 'user:p#ss@host/db', 'us/er:pass@host/db', 'host/db\n'].map(
+    (rest) =>
+      error('database-shared', `the URL is postgresql://${JSON.stringify(rest)}`, (m) => {
+        m.secret['database-url'] = `postgresql://${rest}`
+      }),
+  ),
+  ...[
+    'until curl -sf localhost:7860/health; do sleep 1; done',
+    'while ! nc -z 127.0.0.1 7860; do :; done',
+  ].map((script) =>
+    error('langflow-probes', `the postStart hook runs ${script}`, (m) => {
+      m.langflow.lifecycle = { postStart: { exec: { command: ['sh', '-c', script] } } }
+    }),
+  ),
+  error('langflow-probes', "a postStart hook asks LangFlow's port", (m) => {
+    m.langflow.lifecycle = { postStart: asking('/health', 7860) }
+  }),
+  warning('agent-target', 'the fronts can be bypassed', (m) => {
+    m.langflow.args = ['langflow', 'run', '--host', '0.0.0.0', '--port', '7860']
+  }),
   warning('agent-sidecar', 'agent and LangFlow are one container', (m) => {
     m.langflow.command = ['langflow-leader', 'run', '--', ...m.langflow.args]
     m.langflow.args = []
@@ -121,13 +160,13 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   error('agent-rights', 'the Role is missing', (m) => m.drop('Role')),
   error('agent-rights', 'the RoleBinding is missing', (m) => m.drop('RoleBinding')),
-  warning('agent-rights', 'the Role lacks the verb create for the Lease', (m) => {
+  warning('agent-rights', 'the Role creates no Lease', (m) => {
     m.get('Role').rules.splice(1, 1)
   }),
-  warning('agent-rights', 'the Role lacks Events of events.k8s.io', (m) => {
+  warning('agent-rights', 'the Role lacks Events', (m) => {
     m.get('Role').rules[2].apiGroups = ['']
   }),
-  warning('agent-rights', 'the Role lacks pods/status for --report-lost-pods', (m) => {
+  warning('agent-rights', 'the Role lacks pods/status', (m) => {
     m.agent.env!.push({ name: 'LEADER_REPORT_LOST_PODS', value: 'true' })
   }),
   error('agent-rights', 'patch is granted instead of update', (m) => {
@@ -204,6 +243,10 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   warning('langflow-privileges', 'LangFlow has capabilities, but is not root', (m) => {
     m.langflow.securityContext = { runAsUser: 1000, capabilities: { add: ['ALL'] } }
+  }),
+  unknown('langflow-privileges', "only LangFlow's image sets its user", (m) => {
+    delete m.pod.securityContext
+    assign(m.langflow, { image: 'registry.example.org/flows:1', securityContext: {} })
   }),
   error('langflow-mounts', 'the pod has two agents after inject ran twice', (m) => {
     const second = structuredClone(m.agent)
@@ -334,7 +377,7 @@ export const MISTAKES: readonly Mistake[] = [
   warning('rollout-strategy', 'the strategy is Recreate', (m) => {
     m.workload.spec.strategy = { type: 'Recreate' }
   }),
-  warning('rollout-strategy', 'a rollout ends all pods at the same time', (m) => {
+  warning('rollout-strategy', 'a rollout ends all pods together', (m) => {
     m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: 2 }
   }),
   ...having({ also: ['replicas'] }, [
@@ -384,7 +427,7 @@ export const MISTAKES: readonly Mistake[] = [
     error('agent-probes', 'the readiness probe counts followers in readiness mode', (m) => {
       m.agent.readinessProbe.httpGet.path = '/readyz?exclude=leadership'
     }),
-    warning('agent-probes', 'the gate closes later than after 3 s', (m) => {
+    warning('agent-probes', 'the gate closes after 3 s', (m) => {
       m.agent.readinessProbe = { httpGet: { path: '/readyz', port: 'agent' } }
     }),
     error('agent-probes', 'the liveness probe of the agent restarts every follower', (m) => {
@@ -458,7 +501,7 @@ export const MISTAKES: readonly Mistake[] = [
     ),
   ]),
   ...having({ object: 'Lease/langflow-leader-lock' }, [
-    error('lease-object', 'the Lease has a holder in its manifest', (m) => {
+    error('lease-object', 'it has a holder', (m) => {
       m.get('Lease').spec = { holderIdentity: 'langflow-0_1', leaseDurationSeconds: 15 }
     }),
   ]),
@@ -494,6 +537,31 @@ export const MISTAKES: readonly Mistake[] = [
       m.langflow.ports = [{ name: 'http', containerPort: 7860 }]
     }),
   ]),
+  ...having({ object: 'Service/langflow' }, [
+    error('langflow-settings', "Kubernetes sets LANGFLOW_PORT to the Service's URL", (m) => {
+      delete m.pod.enableServiceLinks
+    }),
+    warning('network-policy', 'no policy admits the clients of a LoadBalancer', (m) => {
+      m.service.spec.type = 'LoadBalancer'
+    }),
+  ]),
+  ...having({ object: 'Ingress/langflow' }, [
+    error('service-leader', 'an Ingress names a port that the Service does not have', (m) =>
+      m.add(ingress('langflow', 'number: 8080')),
+    ),
+    error('service-leader', "an Ingress still has the Service's old name", (m) => {
+      m.service.metadata.name = 'web'
+      m.add(ingress('langflow', 'name: http'))
+    }),
+    unknown('service-leader', 'an Ingress leads to a Service of another stream', (m) =>
+      m.add(ingress('oauth2-proxy', 'number: 80')),
+    ),
+  ]),
+  ...having({ object: 'HTTPRoute/langflow' }, [
+    error('service-leader', 'an HTTPRoute names a port that the Service does not have', (m) =>
+      m.add(httpRoute('langflow', 80)),
+    ),
+  ]),
   ...having({ object: 'Service/langflow', base: 'smallest' }, [
     error('service-leader', 'the Service for users also has the pods that are not Ready', (m) => {
       m.service.spec.publishNotReadyAddresses = true
@@ -512,6 +580,18 @@ export const MISTAKES: readonly Mistake[] = [
       'the front listens on another port than the Service has',
       agentHas('LEADER_FRONT_LISTEN', ':8092'),
     ),
+  ]),
+  ...having({ object: 'NetworkPolicy/langflow' }, [
+    error('network-policy', 'a policy lets no replica ask another for consent (failsafe)', (m) => {
+      setVariable(m.agent, 'LEADER_FAILSAFE', 'peers')
+      const { ingress } = m.get('NetworkPolicy').spec
+      ingress[1].ports = [{ port: 8091 }]
+      ingress[2].from = [{ podSelector: { matchLabels: { app: 'prometheus' } } }]
+    }),
+    unknown('network-policy', 'the replicas reach each other by a label of their namespace', (m) => {
+      const [, peers] = m.get('NetworkPolicy').spec.ingress
+      peers.from = [{ namespaceSelector: { matchLabels: { 'example.org/allow-ingress': 'flows' } } }]
+    }),
   ]),
   ...having({ object: 'NetworkPolicy/default-deny' }, [
     error('network-policy', 'a policy of the namespace denies all ingress', (m) => {
@@ -608,6 +688,24 @@ spec:
   podSelector: { matchLabels: { app.kubernetes.io/name: langflow } }
   policyTypes: [Egress]
   egress: [${rules.join(', ')}]
+`
+}
+
+export function ingress(service: string, port: string): string {
+  return `
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: langflow }
+spec: { rules: [{ http: { paths: [{ path: /, backend: { service: { name: ${service}, port: { ${port} } } } }] } }] }
+`
+}
+
+export function httpRoute(service: string, port: number): string {
+  return `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: langflow }
+spec: { rules: [{ backendRefs: [{ name: ${service}, port: ${port} }] }] }
 `
 }
 

@@ -7,7 +7,7 @@ import {
   setVolume,
   volumeOf,
 } from './manifest-set.ts'
-import { autoscaler, claim, langflowMounts, tokenSecret } from './mistakes.ts'
+import { autoscaler, claim, httpRoute, ingress, langflowMounts, tokenSecret } from './mistakes.ts'
 import type { Base } from './sound-manifests.ts'
 
 /** An unusual installation that works: each finding in it, beside those of its base, is a false alarm. */
@@ -145,6 +145,7 @@ spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend 
     m.pod.terminationGracePeriodSeconds = 105
     m.workload.spec.podManagementPolicy = 'OrderedReady'
     m.langflow.ports = [{ name: 'http', containerPort: 8091 }]
+    m.langflow.command = m.langflow.command.map((word: string) => word.replace('0.0.0.0', '127.0.0.1'))
   }),
   odd('the agent has its variables from a ConfigMap', (m) => {
     for (const name of ['LEADER_TRAFFIC', 'LEADER_STANDBY', 'LEADER_PEERS']) dropVariable(m.agent, name)
@@ -329,10 +330,6 @@ spec: { podSelector: {}, policyTypes: [Ingress] }
   odd('the NetworkPolicy allows a range of ports', (m) => {
     m.get('NetworkPolicy').spec.ingress[1].ports = [{ port: 8000, endPort: 8999 }]
   }),
-  odd('the replicas reach each other by a label of their namespace', (m) => {
-    const [, peers] = m.get('NetworkPolicy').spec.ingress
-    peers.from = [{ namespaceSelector: { matchLabels: { 'example.org/allow-ingress': 'flows' } } }]
-  }),
   oddly('injected')('an optional Secret is missing', (m) => {
     m.langflow.envFrom.push({ secretRef: { name: 'provider-keys', optional: true } })
   }),
@@ -375,4 +372,109 @@ data: { url: "postgresql://langflow@db.example.org/langflow" }
     m.langflow.volumeMounts.push({ name: 'flows', mountPath: '/git', readOnly: true })
     setVariable(m.langflow, 'LEADER_HANDOVER_ON_CHANGE', '/git/current/flows')
   }),
+  ...[
+    'user:p%40s%2Fs%23@host/langflow',
+    'user:password@host/langflow?application_name=a@b/c',
+    'user:password@/langflow?host=/cloudsql/project:region:db',
+    'user:password@[fd00::1]:5432/langflow',
+    'user:password@first,second/langflow?target_session_attrs=read-write',
+  ].map((rest) =>
+    odd(`the database is postgresql://${rest}`, (m) => {
+      m.secret['database-url'] = `postgresql://${rest}`
+    }),
+  ),
+  ...[
+    { runAsUser: 0, runAsNonRoot: false, capabilities: { drop: ['ALL'] } },
+    { runAsNonRoot: true },
+    { runAsUser: 1000620000 },
+    { capabilities: { drop: ['ALL'] } },
+  ].map((context) =>
+    odd(`LangFlow's only user is by ${JSON.stringify(context)}`, (m) => {
+      delete m.pod.securityContext
+      assign(m.langflow, { image: 'registry.example.org/flows:1', securityContext: context })
+    }),
+  ),
+  odd("a mirror of LangFlow's own image sets its user", (m) => {
+    delete m.pod.securityContext
+    assign(m.langflow, { image: 'registry.example.org/langflowai/langflow:1.13.0', securityContext: {} })
+  }),
+  ...[
+    { LANGFLOW_WORKERS: '2', LANGFLOW_JOB_QUEUE_TYPE: 'redis' },
+    { LANGFLOW_WORKERS: '2', LANGFLOW_DANGEROUSLY_ALLOW_MULTI_WORKER_WITHOUT_SHARED_QUEUE: 'true' },
+    { LANGFLOW_WORKERS: '1' },
+  ].map((variables) =>
+    odd(`LangFlow has the variables ${JSON.stringify(variables)}`, (m) => {
+      for (const [name, value] of Object.entries(variables)) setVariable(m.langflow, name, value)
+    }),
+  ),
+  odd('a flag overrides the number of workers', (m) => {
+    setVariable(m.langflow, 'LANGFLOW_WORKERS', '4')
+    m.langflow.args.push('--workers', '1')
+  }),
+  odd('service links are on, and a variable sets the port', (m) => {
+    delete m.pod.enableServiceLinks
+    setVariable(m.langflow, 'LANGFLOW_PORT', '7860')
+  }),
+  oddly('injected')('service links are on, and no Service has a name of LangFlow', (m) => {
+    delete m.pod.enableServiceLinks
+  }),
+  ...[
+    {
+      exec: {
+        command: ['sh', '-c', 'i=0; until nc -z localhost 7860 || [ $((i+=1)) -gt 9 ]; do sleep 1; done'],
+      },
+    },
+    { exec: { command: ['sh', '-c', '(until nc -z localhost 7860; do sleep 1; done; touch /tmp/up) &'] } },
+    { exec: { command: ['sh', '-c', 'while read -r line; do echo $line; done < /etc/motd'] } },
+    { httpGet: { path: '/workloadz', port: 8090 } },
+  ].map((postStart) =>
+    odd(`a postStart hook is ${JSON.stringify(postStart)}`, (m) => {
+      m.langflow.lifecycle = { postStart }
+    }),
+  ),
+  odd("a variable sets LangFlow's host to the loopback address", (m) => {
+    m.langflow.args = ['langflow', 'run', '--port', '7860']
+    setVariable(m.langflow, 'LANGFLOW_HOST', '127.0.0.1')
+  }),
+  odd('an Ingress leads to the number of the port', (m) => m.add(ingress('langflow', 'number: 7860'))),
+  odd('an Ingress leads to LangFlow, and to a Service of another stream', (m) => {
+    const { http } = m.add(ingress('langflow', 'name: http')).spec.rules[0]
+    http.paths.push({ path: '/oauth2', backend: { service: { name: 'oauth2-proxy', port: { number: 80 } } } })
+  }),
+  odd('an HTTPRoute leads to the Service', (m) => m.add(httpRoute('langflow', 7860))),
+  odd('an HTTPRoute leads to a Service of another namespace', (m) => {
+    m.intoNamespace('langflow')
+    m.add(httpRoute('langflow', 80)).spec.rules[0].backendRefs[0].namespace = 'other'
+  }),
+  ...[
+    [{ ipBlock: { cidr: '203.0.113.0/24' } }, { podSelector: { matchLabels: { app: 'shop' } } }],
+    undefined,
+  ].map((from) =>
+    odd(`the policy admits ${JSON.stringify(from)} to a LoadBalancer`, (m) => {
+      m.service.spec.type = 'LoadBalancer'
+      m.get('NetworkPolicy').spec.ingress[0].from = from
+    }),
+  ),
+  odd('all objects are in one List', (m) => {
+    m.objects = [{ apiVersion: 'v1', kind: 'List', items: m.objects }]
+  }),
+  odd('a NodePort has no policy', (m) => {
+    m.service.spec.type = 'NodePort'
+    m.drop('NetworkPolicy')
+  }),
+  ...[
+    {
+      podSelector: {
+        matchExpressions: [{ key: 'app.kubernetes.io/name', operator: 'In', values: ['langflow'] }],
+      },
+    },
+    { namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'langflow' } } },
+    { ipBlock: { cidr: '10.0.0.0/8' } },
+  ].map((peer) =>
+    odd(`replicas ask each other for consent by ${JSON.stringify(peer)}`, (m) => {
+      m.intoNamespace('langflow')
+      setVariable(m.agent, 'LEADER_FAILSAFE', 'peers')
+      m.get('NetworkPolicy').spec.ingress[1].from = [peer]
+    }),
+  ),
 ]

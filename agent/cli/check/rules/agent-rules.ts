@@ -35,13 +35,14 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
     code: 'agent-target',
     about: 'The agent asks LangFlow where it listens. If not, no replica ever serves.',
     fix: "Set --target to LangFlow's port, and LangFlow's --host to 127.0.0.1, or 0.0.0.0 with --traffic=readiness.",
-    *find({ env, options: { target }, port, container }) {
+    *find({ env, options: { target, traffic }, port, container }) {
       const isPort = target.port === port || env.value('LANGFLOW_PORT') === String(target.port)
       if (!isPort) yield `its agent asks port ${target.port} (--target), but ${container} listens on ${port}`
-      const host =
-        /--host[ =]["']?([\w.:]+)/.exec(env.command.join(' '))?.[1] ?? env.texts().LANGFLOW_HOST ?? ''
+      const host = env.flag('host') ?? env.texts().LANGFLOW_HOST ?? ''
       const asked = new URL(target.origin).hostname.replace('localhost', '127.0.0.1').replace(/[[\]]/g, '')
-      if (isIP(host) !== 0 && !['0.0.0.0', '::', asked].includes(host))
+      if (['0.0.0.0', '::'].includes(host) && traffic.mode === 'front')
+        yield warning(`clients can bypass the fronts, because ${container} listens on ${host}`)
+      else if (isIP(host) !== 0 && !['0.0.0.0', '::', asked].includes(host))
         yield `its agent asks ${asked} (--target), but ${container} listens on ${host}`
     },
   },
@@ -80,8 +81,8 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'langflow-probes',
     about: "LangFlow's probes ask the agent. If not, the kubelet restarts every standby.",
-    fix: "Let the probes of LangFlow's container ask /workloadz on the agent's port, and remove its readinessProbe.",
-    *find({ langflow, container, options: { listen, traffic } }) {
+    fix: "Let the probes of LangFlow's container ask /workloadz on the agent's port, and remove its readinessProbe and postStart hook.",
+    *find({ langflow, container, port, options: { listen, traffic } }) {
       if (askedBy(langflow, 'livenessProbe') === null)
         yield warning(`its container ${container} has no livenessProbe`)
       for (const probe of ['livenessProbe', 'startupProbe', 'readinessProbe']) {
@@ -91,6 +92,12 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
         if (asked.port !== listen.port || !paths.includes(asked.path))
           yield `the ${probe} of its container ${container} asks ${asked.path || 'LangFlow'} on port ${asked.port}`
       }
+      const asked = askedBy({ ports: langflow.ports, ...asFields(langflow.lifecycle) }, 'postStart')
+      const words = asList(dig(langflow.lifecycle, 'postStart', 'exec', 'command')).join(' ')
+      // A loop with a limit, or in the background, ends or does not matter.
+      const waits = /\b(until|while)\b/.test(words) && !/\btimeout\b|-[lg][te]\b|&\)?\s*$/.test(words)
+      if (asked?.port === port || (waits && RegExp(`\\b${port}\\b|LANGFLOW_PORT`).test(words)))
+        yield `the postStart hook of its container ${container} waits for LangFlow, which a standby does not start`
     },
   },
   {

@@ -1,25 +1,19 @@
 import { asFields, asList, asText, dig, type Manifest, titleOf } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
 import { Unknown } from '../environment.ts'
-import { accountOf, asInstalled, othersBefore } from '../facts.ts'
+import { accountOf, othersBefore } from '../facts.ts'
 import type { Facts, Installed, Rule } from '../rule.ts'
 
 /** The rights that an agent uses, with the name of the object; `null` for objects of any name. */
 function needsOf({ leaseName, reportLostPods }: Installed['options']) {
   const leases = { group: 'coordination.k8s.io', resource: 'leases' }
-  const podStatus = {
-    group: '',
-    resource: 'pods/status',
-    verbs: ['patch'],
-    name: null,
-    severity: 'warning',
-  } as const
   const events = { group: 'events.k8s.io', resource: 'events' }
+  const lesser = { verbs: ['create'], name: null, severity: 'warning' } as const
   return [
     { ...leases, verbs: ['get', 'watch', 'update'], name: leaseName, severity: 'error' },
-    { ...leases, verbs: ['create'], name: null, severity: 'warning' },
-    { ...events, verbs: ['create'], name: null, severity: 'warning' },
-    ...(reportLostPods ? [podStatus] : []),
+    { ...leases, ...lesser },
+    { ...events, ...lesser },
+    ...(reportLostPods ? [{ ...lesser, group: '', resource: 'pods/status', verbs: ['patch'] }] : []),
   ] as const
 }
 
@@ -49,11 +43,9 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
     about: 'Each workload has its own Lease. If not, only one of them ever serves.',
     fix: 'Give each LangFlow its own Lease with LEADER_LEASE_NAME, and name it in its Role.',
     *find(one, facts) {
-      for (const other of othersBefore(one, facts)) {
-        const installed = asInstalled(other)
-        if (installed !== null && isSameLease(one, installed))
+      for (const other of othersBefore(one, facts))
+        if (isSameLease(one, other))
           yield `it competes for the Lease ${one.options.leaseName} with ${titleOf(other.manifest)}`
-      }
     },
   },
   {

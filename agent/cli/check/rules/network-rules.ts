@@ -1,4 +1,4 @@
-import { asFields, asList, asNumber, asText, dig } from '../../manifests/manifest.ts'
+import { asFields, asList, asNumber, asText, dig, type Manifest, titleOf } from '../../manifests/manifest.ts'
 import { inOneNamespace, labelsOf, matches, selects, servicesOf } from '../../manifests/workload.ts'
 import { containersOf, objectsOf } from '../facts.ts'
 import { type Facts, type Installed, type Problem, type Rule, warning } from '../rule.ts'
@@ -11,7 +11,7 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
   {
     code: 'service-leader',
     about: 'Services lead to the leader, or to the fronts. If not, clients reach a standby.',
-    fix: "Remove publishNotReadyAddresses, and set targetPort to LangFlow's port, or to the front's with --traffic=front.",
+    fix: "Remove publishNotReadyAddresses, and set targetPort to LangFlow's port, or to the front's with --traffic=front. Correct the route.",
     reads: 'Service',
     *find(one, facts) {
       const { manifests } = facts
@@ -42,6 +42,7 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
         if (dig(of.value, 'spec', 'publishNotReadyAddresses') === true)
           yield { message: 'it leads to pods that are not Ready', of }
       }
+      yield* routeFaults(one, facts)
     },
   },
   {
@@ -61,18 +62,34 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
   },
   {
     code: 'network-policy',
-    about:
-      'A NetworkPolicy of these pods admits their ports. If not, replicas are cut off. Its from and to are not judged.',
+    about: 'A NetworkPolicy of these pods admits replicas and clients. If not, they are cut off.',
     fix: 'Add a rule for the port: ingress for clients and these pods, egress for the API server (443, 6443), DNS (53) and these pods.',
     reads: 'NetworkPolicy',
     *find(one, facts) {
       const { traffic, listen, peers } = one.options
       const served = traffic.mode === 'front' ? traffic.listen.port : one.port
       const among = [...(peers === null ? [] : [listen.port]), ...(traffic.mode === 'front' ? [served] : [])]
-      const ingress = [...new Set([...among, served])].map((port) => [port])
-      const egress = [API_PORTS, [53], ...among.map((port) => [port])]
-      yield* shutPorts('Ingress', ingress, one, facts)
-      yield* shutPorts('Egress', egress, one, facts)
+      const ingress = openedBy('Ingress', one, facts)
+      for (const port of new Set([...among, served])) {
+        const isAmong = among.includes(port)
+        const admitted = ingress.peersOf(port).map((from) => !isAmong || admitsReplicas(from, one))
+        const whom = isAmong ? 'replicas to ' : ''
+        if (admitted.includes(true)) continue
+        if (admitted.includes('unknown'))
+          yield { unknown: 'the labels of the namespace are not in the input' }
+        else yield { message: `no ingress rule admits ${whom}port ${port}`, of: ingress.of }
+      }
+      for (const of of servicesOf(one, { port: served, ports: portsOf(one) }, facts.manifests)) {
+        const isOutside = /^(LoadBalancer|NodePort)$/.test(asText(dig(of.value, 'spec', 'type')))
+        const isForAll = (from: readonly unknown[]) =>
+          from.length === 0 || from.some((peer) => dig(peer, 'ipBlock'))
+        if (isOutside && !ingress.peersOf(served).some(isForAll))
+          yield warning(`${titleOf(ingress.of)} has no ipBlock for its clients outside the cluster`, of)
+      }
+      const egress = openedBy('Egress', one, facts)
+      for (const ports of [API_PORTS, [53], ...among.map((port) => [port])])
+        if (ports.every((port) => egress.peersOf(port).length === 0))
+          yield { message: `no egress rule admits port ${ports.slice(0, 2).join(' or ')}`, of: egress.of }
     },
   },
 ]
@@ -103,13 +120,44 @@ function* peerFaults(host: string, one: Installed, facts: Facts): Generator<Prob
     yield { message: 'agents find each other by it (--peers), but it does not select their pods', of }
 }
 
-/** The needs of which no port is open in any policy for the pods. Each need is a list of alternative ports. */
-function* shutPorts(
-  direction: 'Ingress' | 'Egress',
-  needs: readonly (readonly number[])[],
-  one: Installed,
-  facts: Facts,
-): Generator<Problem> {
+/** The Ingresses and HTTPRoutes to a port, or to the Service of LangFlow's name, that does not exist. */
+function* routeFaults(one: Installed, facts: Facts): Generator<Problem> {
+  const services = objectsOf('Service', one, facts)
+  const own = services.filter(({ value }) => selects(dig(value, 'spec', 'selector'), labelsOf(one)))
+  for (const of of [...objectsOf('Ingress', one, facts), ...objectsOf('HTTPRoute', one, facts)]) {
+    const backends = backendsIn(of, one)
+    const leadsHere = backends.some(({ name }) => own.some((service) => service.name === name))
+    for (const { name, port } of backends) {
+      const service = services.find((other) => other.name === name)
+      const ports = asList(dig(service?.value, 'spec', 'ports'))
+      if (service === undefined && name === one.manifest.name && own.length > 0)
+        yield { message: `it leads to Service/${name}, which does not exist`, of }
+      // Another application's Service is often in another file.
+      else if (service === undefined && !leadsHere) yield { unknown: `Service/${name} is not in the input` }
+      else if (
+        own.includes(service!) &&
+        !ports.some((has) => [dig(has, 'port'), dig(has, 'name')].includes(port))
+      )
+        yield { message: `it leads to port ${port} of Service/${name}, which has no such port`, of }
+    }
+  }
+}
+
+/** The Services of LangFlow's namespace to which an Ingress or an HTTPRoute leads, with the numbers or names of their ports. */
+function backendsIn({ value }: Manifest, { manifest }: Installed) {
+  const found: unknown[] = []
+  JSON.stringify(value.spec, (key, one) => {
+    if (key === 'service' || key === 'backendRefs') found.push(...[one].flat())
+    return one
+  })
+  return found.map(asFields).flatMap(({ kind = 'Service', name, namespace, port }) => {
+    const isOurs = kind === 'Service' && inOneNamespace({ namespace: asText(namespace) || null }, manifest)
+    return isOurs ? { name, port: dig(port, 'number') ?? dig(port, 'name') ?? port } : []
+  })
+}
+
+/** What the policies for the pods open. `peersOf`: the peers of each rule for a port, of which none means all. */
+function openedBy(direction: 'Ingress' | 'Egress', one: Installed, facts: Facts) {
   const policies = objectsOf('NetworkPolicy', one, facts).filter(({ value }) => {
     const spec = asFields(value.spec)
     const types = asList(spec.policyTypes)
@@ -117,14 +165,24 @@ function* shutPorts(
       types.length > 0 ? types.includes(direction) : direction === 'Ingress' || 'egress' in spec
     return isLimited && matches(spec.podSelector, labelsOf(one))
   })
-  if (policies.length === 0) return
-  const rules = policies.flatMap(({ value }) => asList(dig(value, 'spec', direction.toLowerCase())))
-  for (const ports of needs)
-    if (!rules.some((rule) => ports.some((port) => opens(rule, port, portsOf(one)))))
-      yield {
-        message: `no ${direction.toLowerCase()} rule admits port ${ports.slice(0, 2).join(' or ')}`,
-        of: policies[0]!,
-      }
+  const limited = policies.flatMap(({ value }) => asList(dig(value, 'spec', direction.toLowerCase())))
+  // Without a policy, all ports are open.
+  const rules = policies.length === 0 ? [{}] : limited
+  const peersOf = (port: number) =>
+    rules.filter((rule) => opens(rule, port, portsOf(one))).map((rule) => asList(dig(rule, 'from')))
+  return { of: policies[0]!, peersOf }
+}
+
+/** Whether the peers of a rule admit the pods. `unknown`: it depends on labels of the namespace. */
+function admitsReplicas(from: readonly unknown[], one: Installed): boolean | 'unknown' {
+  const likely = from.filter((peer) => {
+    const selector = dig(peer, 'podSelector')
+    const isOpen = asList(dig(selector, 'matchExpressions')).some((by) => dig(by, 'operator') !== 'In')
+    return selector === undefined || isOpen || matches(selector, labelsOf(one))
+  })
+  const ofNamespace = { 'kubernetes.io/metadata.name': one.manifest.namespace }
+  const isSure = likely.some((peer) => matches(dig(peer, 'namespaceSelector'), ofNamespace))
+  return from.length === 0 || isSure || (likely.length > 0 && 'unknown')
 }
 
 /** Whether a rule of a policy is for this port, which may have a name among `ports`. */

@@ -8,11 +8,13 @@ import {
   isOfWorkload,
   looksLikeLangflow,
 } from '../../manifests/workload.ts'
-import { containersOf } from '../facts.ts'
+import { containersOf, objectsOf } from '../facts.ts'
 import { type Installation, type Rule, warning } from '../rule.ts'
 
 /** Capabilities with which a process can trace or kill others, or leave its container. */
 const HARMFUL = ['ALL', 'SYS_PTRACE', 'SYS_ADMIN', 'KILL', 'SYS_MODULE', 'SYS_RAWIO']
+/** LangFlow's own images, which set a user other than root. */
+const OFFICIAL = /(^|\/)langflowai\/langflow(-backend)?[:@]/
 /** Commands that use LangFlow's database. */
 const ACTS = /\b(langflow(\.__main__)?\s+(run|migration|superuser)|alembic\s+(upgrade|downgrade|stamp))\b/
 
@@ -64,16 +66,20 @@ export const POD_RULES: readonly Rule<Installation>[] = [
     *find({ agent, pod, langflow, container }) {
       if (agent === null) return
       const own = { ...asFields(pod.securityContext), ...asFields(langflow.securityContext) }
-      const { privileged, capabilities, runAsUser = 0 } = own
+      const { privileged, capabilities, runAsUser, runAsNonRoot } = own
       const added = asList(dig(capabilities, 'add')).map((one) => asText(one).replace(/^CAP_/, ''))
       const harmful = added.filter((one) => HARMFUL.includes(one)).join(', ')
+      // Without capabilities, root has no more rights than the launcher.
+      const isBare = added.length === 0 && asList(dig(capabilities, 'drop')).includes('ALL')
       if (privileged === true) yield `its container ${container} is privileged`
       else if (harmful !== '')
         yield {
           message: `its container ${container} has the capabilities ${harmful}`,
-          severity: runAsUser === 0 ? 'error' : 'warning',
+          severity: (runAsUser ?? 0) === 0 ? 'error' : 'warning',
         }
-      else if (own.runAsUser === 0) yield warning(`its container ${container} runs as root`)
+      else if (runAsUser === 0 && !isBare) yield warning(`its container ${container} runs as root`)
+      else if (!(isBare || runAsUser || runAsNonRoot || OFFICIAL.test(asText(langflow.image))))
+        yield { unknown: `only the image of the container ${container} sets its user` }
     },
   },
   {
@@ -106,7 +112,34 @@ export const POD_RULES: readonly Rule<Installation>[] = [
       for (const one of started) if ('unknown' in one) yield one
     },
   },
+  {
+    code: 'langflow-settings',
+    about: 'LangFlow accepts its settings. If not, it exits at its start.',
+    fix: 'Set LANGFLOW_WORKERS to 1, or LANGFLOW_JOB_QUEUE_TYPE to redis, and enableServiceLinks to false in the pod.',
+    *find(one, facts) {
+      const { env, pod } = one
+      for (const of of pod.enableServiceLinks === false ? [] : objectsOf('Service', one, facts)) {
+        const variable = `${of.name.toUpperCase().replaceAll('-', '_')}_PORT`
+        const { clusterIP, type } = asFields(of.value.spec)
+        if (!PORTS.includes(variable) || clusterIP === 'None' || type === 'ExternalName') continue
+        if (!env.isSet(variable))
+          yield { message: `Kubernetes sets ${variable} to its URL, so LangFlow exits at its start`, of }
+      }
+      // Sources of which check cannot read the names of variables rarely set this one.
+      const isNamed = 'LANGFLOW_WORKERS' in env.texts('')
+      const workers = env.flag('workers') ?? (isNamed && env.value('LANGFLOW_WORKERS'))
+      // LangFlow starts two workers for each CPU, and one more, if the number is -1.
+      const isMany = Number(workers) > 1 || workers === '-1'
+      if (!isMany || env.value('LANGFLOW_JOB_QUEUE_TYPE') === 'redis') return
+      if (!/^(1|t|true|y|yes|on)$/i.test(env.value(BYPASS) ?? ''))
+        yield `with ${workers} workers and no LANGFLOW_JOB_QUEUE_TYPE=redis, LangFlow exits at its start`
+    },
+  },
 ]
+
+/** The integers among LangFlow's settings that a Service of this name sets to a URL. */
+const PORTS = ['LANGFLOW_PORT', 'LANGFLOW_REDIS_PORT', 'LANGFLOW_PROMETHEUS_PORT']
+const BYPASS = 'LANGFLOW_DANGEROUSLY_ALLOW_MULTI_WORKER_WITHOUT_SHARED_QUEUE'
 
 /** The command of a container that uses LangFlow's database; `null` for other commands. */
 function actIn({ command, args }: Fields): string | null {

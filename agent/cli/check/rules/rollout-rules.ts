@@ -1,4 +1,4 @@
-import { asFields, asNumber, asText, dig, type Fields } from '../../manifests/manifest.ts'
+import { asFields, asNumber, asText, dig } from '../../manifests/manifest.ts'
 import { inOneNamespace, labelsOf, matches } from '../../manifests/workload.ts'
 import { objectsOf, scales } from '../facts.ts'
 import { type Installation, type Installed, type Problem, type Rule, warning } from '../rule.ts'
@@ -10,11 +10,9 @@ export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
     about: "Rollouts can finish. In readiness mode, only the leader's pod is Ready.",
     fix: 'Use --traffic=front. With --traffic=readiness and N replicas, set maxSurge to 0, maxUnavailable to N - 1, and podManagementPolicy to Parallel.',
     *find(one) {
-      const { manifest, spec, options } = one
-      const { mode } = options.traffic
-      if (manifest.kind === 'Deployment') yield* strategyFaults(spec.strategy, mode, replicasOf(one))
-      if (manifest.kind === 'StatefulSet' && mode === 'readiness')
-        yield* statefulFaults(spec, replicasOf(one))
+      const isFront = one.options.traffic.mode === 'front'
+      if (one.manifest.kind === 'Deployment') yield* strategyFaults(one, isFront)
+      else if (!isFront) yield* statefulFaults(one)
     },
   },
   {
@@ -62,12 +60,9 @@ function replicasOf({ replicas }: Installation): number {
   return Math.max(2, replicas ?? 2)
 }
 
-function* strategyFaults(
-  strategy: unknown,
-  mode: 'readiness' | 'front',
-  replicas: number,
-): Generator<Problem> {
-  const { type = 'RollingUpdate', rollingUpdate } = asFields(strategy)
+function* strategyFaults(one: Installed, isFront: boolean): Generator<Problem> {
+  const replicas = replicasOf(one)
+  const { type = 'RollingUpdate', rollingUpdate } = asFields(one.spec.strategy)
   if (type === 'Recreate') {
     yield warning('with the strategy Recreate, no pod serves during a rollout')
     return
@@ -76,14 +71,16 @@ function* strategyFaults(
   const allowed = amount(dig(rollingUpdate, 'maxUnavailable') ?? '25%', replicas, Math.floor)
   // If both are rounded to 0, Kubernetes allows one unavailable pod, so that rollouts can finish.
   const down = surge === 0 ? Math.max(1, allowed) : allowed
-  if (mode === 'front' && surge === 0 && down >= replicas)
+  if (isFront && surge === 0 && down >= replicas)
     yield warning(`its rollouts end all pods at the same time (maxUnavailable ${down})`)
-  if (mode === 'readiness' && (surge > 0 || down < replicas - 1))
+  if (!isFront && (surge > 0 || down < replicas - 1))
     yield `its rollouts wait for a second Ready pod (maxSurge ${surge}, maxUnavailable ${down} of ${replicas})`
 }
 
 /** With --traffic=readiness, only one pod of a StatefulSet is Ready. */
-function* statefulFaults(spec: Readonly<Fields>, replicas: number): Generator<Problem> {
+function* statefulFaults(one: Installed): Generator<Problem> {
+  const { spec } = one
+  const replicas = replicasOf(one)
   const { type = 'RollingUpdate', rollingUpdate } = asFields(spec.updateStrategy)
   const down = Math.max(1, amount(dig(rollingUpdate, 'maxUnavailable') ?? 1, replicas, Math.floor))
   if (spec.podManagementPolicy !== 'Parallel')

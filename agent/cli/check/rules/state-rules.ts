@@ -25,9 +25,12 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
     about: 'All replicas use one PostgreSQL. If not, a new leader does not have the flows.',
     fix: `Set ${URL_VARIABLE} to one PostgreSQL for all replicas.`,
     *find(one) {
-      if (one.isSingle) return
       const url = one.env.isSet(URL_VARIABLE) ? one.env.value(URL_VARIABLE)! : ''
       const host = URL.parse(url)?.hostname ?? ''
+      if (/\s$/.test(url)) yield `${URL_VARIABLE} ends with a line break or a space`
+      if (/^postgres[^?]*:\/\/[^?]*[@/#][^?]*@/.test(url))
+        yield `user or password in ${URL_VARIABLE} contain @, / or #, which are %40, %2F and %23 there`
+      if (one.isSingle) return
       if (isOfPod(url)) yield `${URL_VARIABLE} depends on the pod`
       else if (url !== '' && !/^[a-z][a-z\d+]*:\/\//i.test(url)) yield `${URL_VARIABLE} is not a URL`
       else if (/^(localhost|127\..*|\[::1\])$/i.test(host)) {
@@ -43,8 +46,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
     *find(one, facts) {
       const installed = asInstalled(one)
       for (const other of othersBefore(one, facts)) {
-        const others = asInstalled(other)
-        if (installed === null || others === null || isSameLease(installed, others)) continue
+        if (installed === null || isSameLease(installed, other)) continue
         const [own, theirs] = [databaseOf(one), databaseOf(other)]
         if (own !== null && own === theirs)
           yield `it uses the database of ${titleOf(other.manifest)}, which competes for another Lease`
