@@ -41,9 +41,7 @@ export function complete(program: Command, words: readonly string[]): string[] {
   const command = program.commands.find((one) => one.name() === words[0] && words.length > 1) ?? program
   const help = command.createHelp()
   const names = typed.startsWith('-')
-    ? help
-        .visibleOptions(command)
-        .flatMap(({ long, short }) => [long, short].filter((name) => name !== undefined))
+    ? help.visibleOptions(command).flatMap(({ long = [], short = [] }) => [long, short].flat())
     : help.visibleCommands(command).map((one) => one.name())
   return names.filter((name) => name.startsWith(typed))
 }

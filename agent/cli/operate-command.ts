@@ -5,6 +5,7 @@ import { addFlags, choice, group, onOff, optional, readFlags, setting } from '..
 import { parseDuration } from '../config/values.ts'
 import { ANY_POD, describeTarget, LONGEST_REASON, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
 import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
+import type { Format } from './output.ts'
 import type { runRequest } from './switchover/switchover-progress.ts'
 
 // The commands that read one Lease or write its annotations. Each loads its code when it runs: an agent from the same file loads none.
@@ -168,7 +169,10 @@ function add<S extends Settings>(program: Command, name: string, operation: Oper
   addFlags(command, settings)
   addExamples(command, examples)
   command.action(async () => {
-    process.exitCode = await run(readFlags(command, settings))
+    const options = readFlags(command, settings)
+    const { operating } = await import('./output.ts')
+    const format = 'output' in options ? (options.output as Format) : 'table'
+    process.exitCode = await operating(format, () => run(options))
   })
 }
 

@@ -6,7 +6,7 @@ import type { AgentStatus, FrontView, ReplicaRow } from '../status/agent-status.
 import { rowOf } from './cluster.ts'
 import { EXIT_CODES } from './exit-codes.ts'
 import type { COMMON_SETTINGS, STATUS_SETTINGS } from './operate-command.ts'
-import { formatted, operating, table, write } from './output.ts'
+import { formatted, table, write } from './output.ts'
 import { type Overview, sourceOf, stateOf, waitOf } from './overview.ts'
 
 type Column = readonly [head: string, cell: (status: AgentStatus) => string]
@@ -123,22 +123,18 @@ function takeoverCell({ role, couldTakeOver, pause }: AgentStatus): string {
   return pause ? 'after resume' : 'yes'
 }
 
-export function runStatus({ output, ...from }: Values<typeof STATUS_SETTINGS>): Promise<number> {
-  return operating(output, async () => {
-    using source = await sourceOf(from)
-    const overview = await source.overview()
-    await write(formatted(output, overview, () => statusTable(overview, Date.now(), output === 'wide')))
-    return overview.ok ? EXIT_CODES.fine : EXIT_CODES.failed
-  })
+export async function runStatus({ output, ...from }: Values<typeof STATUS_SETTINGS>): Promise<number> {
+  using source = await sourceOf(from)
+  const overview = await source.overview()
+  await write(formatted(output, overview, () => statusTable(overview, Date.now(), output === 'wide')))
+  return overview.ok ? EXIT_CODES.fine : EXIT_CODES.failed
 }
 
-export function runHistory({ output, ...from }: Values<typeof COMMON_SETTINGS>): Promise<number> {
-  return operating(output, async () => {
-    using source = await sourceOf(from)
-    const terms = await source.history()
-    await write(formatted(output, { terms }, () => historyTable(terms, Date.now())))
-    return EXIT_CODES.fine
-  })
+export async function runHistory({ output, ...from }: Values<typeof COMMON_SETTINGS>): Promise<number> {
+  using source = await sourceOf(from)
+  const terms = await source.history()
+  await write(formatted(output, { terms }, () => historyTable(terms, Date.now())))
+  return EXIT_CODES.fine
 }
 
 export function historyTable(terms: readonly PastTerm[], wallMs: number): string[] {

@@ -58,18 +58,10 @@ export function startProber({ ask }: Pick<Service, 'ask'>, clock: Clock, quit: A
   }
 }
 
-export interface Measured {
-  readonly requests: number
-  readonly failed: number
-  readonly firstProblem: string | null
-  /** RTO: the longest time from one good answer to the next; `null` if no good answer followed the last failure. */
-  readonly rtoMs: number | null
-  /** RPO: the number of messages that were acknowledged but are not stored; `null` if not measured. */
-  readonly lost: number | null
-}
+export type Measured = ReturnType<typeof measure>
 
 /** The first gap is counted from the prober's start. `kept`: the numbers of the stored messages; `null` if the RPO is not measured. */
-export function measure(probes: readonly Probe[], kept: ReadonlySet<number> | null): Measured {
+export function measure(probes: readonly Probe[], kept: ReadonlySet<number> | null) {
   const good = probes.filter(({ problem }) => problem === null)
   const bad = probes.filter(({ problem }) => problem !== null)
   const answeredMs = good.map(({ endedMs }) => endedMs).sort((a, b) => a - b)
@@ -79,7 +71,9 @@ export function measure(probes: readonly Probe[], kept: ReadonlySet<number> | nu
     requests: probes.length,
     failed: bad.length,
     firstProblem: bad[0]?.problem ?? null,
+    // RTO: the longest time from one good answer to the next; `null` if no good answer followed the last failure.
     rtoMs: isOver ? Math.max(...answeredMs.map((at, i) => at - (answeredMs[i - 1] ?? 0))) : null,
+    // RPO: the number of messages that were acknowledged but are not stored; `null` if not measured.
     lost: kept && good.filter(({ number }) => !kept.has(number)).length,
   }
 }

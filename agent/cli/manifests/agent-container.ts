@@ -43,17 +43,10 @@ export function agentIn(pod: unknown): AgentContainer | null {
   return null
 }
 
-export interface PodAgent {
-  /** `null` if another object sets it; the agent's status reports it then. */
-  readonly leaseName: string | null
-  /** 1 to 65535. */
-  readonly port: number
-  /** The reason why the agent cannot answer, in one sentence; `null` if the pod's status shows no reason. */
-  readonly absence: string | null
-}
+export type PodAgent = NonNullable<ReturnType<typeof agentOf>>
 
 /** `null` if the pod has no agent, or has ended. */
-export function agentOf({ spec, status }: KubeObject): PodAgent | null {
+export function agentOf({ spec, status }: KubeObject) {
   const agent = agentIn(spec)
   const phase = asText(dig(status, 'phase'))
   if (agent === null || phase === 'Succeeded' || phase === 'Failed') return null
@@ -61,6 +54,7 @@ export function agentOf({ spec, status }: KubeObject): PodAgent | null {
   const listen = /:(\d+)$/.exec(settingOf(agent, '--listen', 'LEADER_LISTEN') ?? '')
   const named = asList(agent.container.ports).find((port) => dig(port, 'name') === 'agent')
   return {
+    // `null` if another object sets it; the agent's status reports it then.
     leaseName: leaseName === undefined ? AGENT_SETTINGS.leaseName.fallback : leaseName,
     port: Number(listen?.[1]) || Number(dig(named, 'containerPort')) || AGENT_PORT,
     absence: absenceOf(asText(agent.container.name), phase, status),
@@ -68,11 +62,7 @@ export function agentOf({ spec, status }: KubeObject): PodAgent | null {
 }
 
 /** The text of a setting; `null` if another object sets it, `undefined` if it is not set. */
-function settingOf(
-  { container, args }: AgentContainer,
-  flag: string,
-  variable: string,
-): string | null | undefined {
+function settingOf({ container, args }: AgentContainer, flag: string, variable: string) {
   const at = args.findIndex((word) => word === flag || word.startsWith(`${flag}=`))
   if (at >= 0) return args[at] === flag ? args[at + 1] : args[at]?.slice(flag.length + 1)
   const entry = asList(container.env).findLast((one) => dig(one, 'name') === variable)

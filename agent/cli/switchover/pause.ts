@@ -13,7 +13,7 @@ import type { ReplicaRow } from '../../status/agent-status.ts'
 import { Cluster, holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from '../cluster.ts'
 import { EXIT_CODES, OperationError } from '../exit-codes.ts'
 import type { COMMON_SETTINGS, PAUSE_SETTINGS } from '../operate-command.ts'
-import { formatted, operating, write } from '../output.ts'
+import { formatted, write } from '../output.ts'
 import { underWay } from './switchover-plan.ts'
 import { repeat } from './switchover-progress.ts'
 
@@ -24,25 +24,18 @@ type NewPause = Pick<Values<typeof PAUSE_SETTINGS>, 'forMs' | 'reason'>
 const SHOWN_WITHIN_MS = 5_000
 
 /** Resolves to the exit code. `next`: the pause to start, or to change; `null` ends a pause. */
-export function runPause(
+export async function runPause(
   { output, ...options }: Values<typeof COMMON_SETTINGS>,
   next: NewPause | null,
 ): Promise<number> {
-  return operating(output, async () => {
-    using cluster = await Cluster.connect(options)
-    const change =
-      next === null ? await resume(cluster, systemClock) : await pause(cluster, systemClock, next)
-    await write(formatted(output, change, () => describeChange(change, next !== null)))
-    return isInForce(change, next !== null) ? EXIT_CODES.fine : EXIT_CODES.failed
-  })
+  using cluster = await Cluster.connect(options)
+  const change = next === null ? await resume(cluster, systemClock) : await pause(cluster, systemClock, next)
+  await write(formatted(output, change, () => describeChange(change, next !== null)))
+  return isInForce(change, next !== null) ? EXIT_CODES.fine : EXIT_CODES.failed
 }
 
 /** Starts a pause, or changes the present one. After a rejection, which is an `OperationError`, there is no new pause. */
-export async function pause(
-  cluster: Operable,
-  clock: Clock,
-  { forMs, reason }: NewPause,
-): Promise<PauseChange> {
+export async function pause(cluster: Operable, clock: Clock, { forMs, reason }: NewPause) {
   const rows = await cluster.replicas()
   let before = null as Pause | null
   await updateAnnotations(cluster, (lease) => {
@@ -63,7 +56,7 @@ export async function pause(
 }
 
 /** Ends a pause, and removes the annotations of a pause that has expired. */
-export async function resume(cluster: Operable, clock: Clock): Promise<PauseChange> {
+export async function resume(cluster: Operable, clock: Clock) {
   await cluster.replicas()
   let before = null as Pause | null
   await updateAnnotations(cluster, (lease) => {
@@ -112,9 +105,9 @@ export function describeChange({ before, after, leader, replicas }: PauseChange,
   const others = replicas
     .filter(({ shows }) => !shows)
     .map(({ pod, problem }) => `${pod} does not show the change: ${why(problem)}`)
-  if (!isPause && before === null) return ['there was no pause', ...others]
-  if (!isPause && before !== null)
-    return [`resumed; takeovers were paused ${describePause(before)}`, ...others]
+  const ended =
+    before === null ? 'there was no pause' : `resumed; takeovers were paused ${describePause(before)}`
+  if (!isPause) return [ended, ...others]
   if (after === null) return ['not paused: the leader is handing over, or an operator resumed; pause again']
   const leads =
     leader === null

@@ -22,17 +22,7 @@ import { OperationError } from '../exit-codes.ts'
 import { hasRestarted, isHandingOver } from '../overview.ts'
 
 /** A request that was possible when the Lease and the replicas were read. */
-export interface Plan extends Pick<OperatorRequest, 'what' | 'to'> {
-  /** The leader's pod, or the leader's identity if it contains no pod name. */
-  readonly from: string
-  /** The leader's identity, and its term. */
-  readonly holder: string
-  readonly epoch: number
-  /** The pods that may become the leader. A failover requires none. */
-  readonly candidates: readonly string[]
-  /** The present start of LangFlow, in monotonic ms of the leader's node. */
-  readonly orderedAt: number | null
-}
+export type Plan = ReturnType<typeof planOf>
 
 const STATUS_WITHIN_MS = 1_500
 
@@ -49,11 +39,12 @@ export function planOf(
   lease: Lease,
   rows: readonly ReplicaRow[],
   wallMs: number,
-): Plan {
+) {
   const holder = holderOf(lease)
   if (holder === '') throw new OperationError('nobody_leads', 'no replica leads: see langflow-leader status')
   const leader = holderRow(lease, rows)
   const status = leader?.status ?? null
+  // The leader's pod, or the leader's identity if it contains no pod name.
   const from = leader?.pod ?? podOf(holder)
   const pause = pauseOf(lease, wallMs)
   if (pause !== null)
@@ -76,12 +67,14 @@ export function planOf(
   if (what !== 'restart' && to !== ANY_POD && pods.length > 0 && !pods.includes(to))
     throw new OperationError('unknown_pod', `no replica is named ${to}: use one of ${listed(pods)}`)
   const others = rows.filter((row) => row !== leader && (to === ANY_POD || row.pod === to))
+  // A failover requires none.
   const candidates = others.filter((row) => whyUnable(row) === null).map(({ pod }) => pod)
   if (what === 'switchover' && candidates.length === 0) {
     const why = others.map((row) => `${row.pod} cannot take over: ${whyUnable(row)}`).join('; ')
     const advice = 'langflow-leader restart --in-place needs no other replica'
     throw new OperationError('not_ready', `${why || 'there is only one replica'}: ${advice}`)
   }
+  // The present start of LangFlow, in monotonic ms of the leader's node.
   const orderedAt = status?.workload.orderedAt ?? null
   return { what, to, from, holder, epoch: epochOf(lease), candidates, orderedAt }
 }

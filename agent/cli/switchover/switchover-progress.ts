@@ -10,7 +10,7 @@ import type { AgentStatus, ReplicaRow } from '../../status/agent-status.ts'
 import { Cluster, holderRow, type Operable } from '../cluster.ts'
 import { EXIT_CODES, OperationError } from '../exit-codes.ts'
 import type { REQUEST_SETTINGS } from '../operate-command.ts'
-import { formatted, note, operating, printLines, write } from '../output.ts'
+import { formatted, note, printLines, write } from '../output.ts'
 import { isHandingOver, serves, waitOf } from '../overview.ts'
 import { isAnswered, isFor, type Plan, replicasFor, withdraw, writeRequest } from './switchover-plan.ts'
 
@@ -166,17 +166,15 @@ export function describeOutcome({ result, asked, from, to, gapMs }: Outcome): st
 }
 
 /** Resolves to the exit code. Without `yes`, only the conditions are checked. */
-export function runRequest(
+export async function runRequest(
   asked: Omit<OperatorRequest, 'reason'>,
   { reason, yes, timeoutMs, output, ...at }: Values<typeof REQUEST_SETTINGS>,
 ): Promise<number> {
-  return operating(output, async () => {
-    const signal = interruption()
-    using cluster = await Cluster.connect(at)
-    const plan = await writeRequest(cluster, { ...asked, reason }, systemClock.now().wall, { yes, signal })
-    const report = output === 'table' ? printLines : note
-    const outcome = await followRequest(cluster, systemClock, plan, { timeoutMs, signal, report })
-    await write(formatted(output, outcome, () => describeOutcome(outcome)))
-    return outcome.result === 'elsewhere' ? EXIT_CODES.failed : EXIT_CODES.fine
-  })
+  const signal = interruption()
+  using cluster = await Cluster.connect(at)
+  const plan = await writeRequest(cluster, { ...asked, reason }, systemClock.now().wall, { yes, signal })
+  const report = output === 'table' ? printLines : note
+  const outcome = await followRequest(cluster, systemClock, plan, { timeoutMs, signal, report })
+  await write(formatted(output, outcome, () => describeOutcome(outcome)))
+  return outcome.result === 'elsewhere' ? EXIT_CODES.failed : EXIT_CODES.fine
 }
