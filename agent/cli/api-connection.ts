@@ -9,7 +9,7 @@ import { KubeObjects } from '../kube/kube-objects.ts'
 import { type ReplicaRow, statusOf } from '../status/agent-status.ts'
 import { VERSION } from '../version.ts'
 import type { OPERATE_SETTINGS } from './cluster-settings.ts'
-import { OperationError } from './exit-codes.ts'
+import { asOperationError, OperationError } from './exit-codes.ts'
 
 export type ClusterOptions = Values<typeof OPERATE_SETTINGS>
 
@@ -17,14 +17,27 @@ export type ClusterOptions = Values<typeof OPERATE_SETTINGS>
 export const DEADLINE_MS = 3_500
 
 /** The objects of one namespace (of all, if it is ''). Sends no request. Rejects with a `KubeConfigError`. */
-export async function connectObjects({
-  leaseNamespace,
-  kubeconfig,
-  context,
-}: Omit<ClusterOptions, 'leaseName' | 'url'>): Promise<KubeObjects> {
+export async function connectObjects(at: Omit<ClusterOptions, 'leaseName' | 'url'>): Promise<KubeObjects> {
+  const { leaseNamespace, kubeconfig, context } = at
   const access = await findAccess({ kubeconfig: kubeconfig ?? undefined, context: context ?? undefined })
   const namespace = leaseNamespace ?? access.namespace ?? 'default'
   return new KubeObjects({ access, namespace, clock: systemClock, userAgent: `langflow-leader/${VERSION}` })
+}
+
+/** Runs `use` with connections to the API server. Rejects with an `OperationError`. */
+export async function connected<T>(
+  options: Parameters<typeof connectObjects>[0],
+  use: (objects: KubeObjects) => Promise<T>,
+): Promise<T> {
+  let objects: KubeObjects | undefined
+  try {
+    objects = await connectObjects(options)
+    return await use(objects)
+  } catch (error) {
+    throw asOperationError(error)
+  } finally {
+    objects?.close()
+  }
 }
 
 /**
@@ -32,10 +45,7 @@ export async function connectObjects({
  * replicas, because its account may not list pods. Flags of the command go before. `isAgent`: the account may update its Lease, but not
  * patch it.
  */
-export function withAgent(
-  options: ClusterOptions,
-  env: NodeJS.ProcessEnv,
-): ClusterOptions & { readonly isAgent: boolean } {
+export function withAgent(options: ClusterOptions, env: NodeJS.ProcessEnv) {
   const { leaseName, leaseNamespace, kubeconfig, context, url } = options
   const isInPod = Boolean(env.KUBERNETES_SERVICE_HOST && env.POD_NAME && env.POD_UID)
   if (!isInPod || kubeconfig !== null || context !== null) return { ...options, isAgent: false }

@@ -165,11 +165,8 @@ export function referencesIn(container: Fields) {
   )
   return [...sources, ...variables].flatMap(([from, name]) => {
     const secret = dig(from, 'secretRef') ?? dig(from, 'secretKeyRef')
-    const {
-      name: object,
-      key = null,
-      optional,
-    } = asFields(secret ?? dig(from, 'configMapRef') ?? dig(from, 'configMapKeyRef'))
+    const reference = secret ?? dig(from, 'configMapRef') ?? dig(from, 'configMapKeyRef')
+    const { name: object, key = null, optional } = asFields(reference)
     if (typeof object !== 'string') return []
     const title = titleOf({ kind: secret === undefined ? 'ConfigMap' : 'Secret', name: object })
     return { title, name, key: key as string | null, optional: optional === true }

@@ -2,7 +2,7 @@ import { createProgram } from '../../config/command-line.ts'
 import { agentOptions, launcherOptions } from '../../config/options.ts'
 import { FatalError, UsageError } from '../../exit.ts'
 import { agentIn, programOf } from '../manifests/agent-container.ts'
-import { asFields, asList, asText, dig, type Fields, type Manifest, titleOf } from '../manifests/manifest.ts'
+import { asFields, asList, asText, dig, type Fields, type Manifest } from '../manifests/manifest.ts'
 import { findLangflows, inOneNamespace, readWorkload, type Workload } from '../manifests/workload.ts'
 import { Environment, type Sources, Unknown } from './environment.ts'
 import type { Facts, Installation, Installed, Started } from './rule.ts'
@@ -88,24 +88,16 @@ export function accountOf({ hasDefaultAccount, names }: Workload): string {
 }
 
 export function scales({ kind, value }: Manifest, workload: Manifest): boolean {
-  const target = dig(value, 'spec', 'scaleTargetRef')
-  return (
-    kind === 'HorizontalPodAutoscaler' &&
-    titleOf({ kind: asText(dig(target, 'kind')), name: asText(dig(target, 'name')) }) === titleOf(workload)
-  )
+  const target = asFields(dig(value, 'spec', 'scaleTargetRef'))
+  const isTarget = target.kind === workload.kind && target.name === workload.name
+  return kind === 'HorizontalPodAutoscaler' && isTarget
 }
 
 export function objectsOf(kind: string, { manifest }: Workload, { manifests }: Facts): Manifest[] {
   return manifests.filter((one) => one.kind === kind && inOneNamespace(one, manifest))
 }
 
-export interface Mount {
-  readonly volume: string
-  readonly path: string
-  readonly readOnly: boolean
-}
-
-export function mountsOf(container: Fields): Mount[] {
+export function mountsOf(container: Fields) {
   return asList(container.volumeMounts).map((mount) => ({
     volume: asText(dig(mount, 'name')),
     path: asText(dig(mount, 'mountPath')).replace(/\/+$/, ''),
@@ -114,7 +106,7 @@ export function mountsOf(container: Fields): Mount[] {
 }
 
 /** The volume that a container mounts at this path or above it; `null` if there is no such volume. */
-export function mountAt(container: Fields, path: string): Mount | null {
+export function mountAt(container: Fields, path: string) {
   const above = mountsOf(container).filter((one) => path === one.path || path.startsWith(`${one.path}/`))
   return above.sort((a, b) => b.path.length - a.path.length)[0] ?? null
 }

@@ -2,9 +2,9 @@ import type { Values } from '../../config/setting.ts'
 import { ApiError } from '../../kube/kube-errors.ts'
 import type { KubeObjects } from '../../kube/kube-objects.ts'
 import { LEASE } from '../../lease/lease-api.ts'
-import { connectObjects, DEADLINE_MS } from '../api-connection.ts'
+import { connected, DEADLINE_MS } from '../api-connection.ts'
 import type { CLUSTER_SETTINGS } from '../cluster-settings.ts'
-import { asOperationError, OperationError } from '../exit-codes.ts'
+import { OperationError } from '../exit-codes.ts'
 import { manifestOf } from '../manifests/manifest.ts'
 import { referencesIn } from './environment.ts'
 import { factsOf, mountsOf, secretsIn, volumeOf } from './facts.ts'
@@ -12,7 +12,7 @@ import type { Facts } from './rule.ts'
 import { kindOf, refuseAbsentNamespace } from './validation.ts'
 
 /** The kinds of objects that are listed for the rules, by their `apiVersion`. */
-const LISTED: Readonly<Record<string, readonly string[]>> = {
+const LISTED = Object.entries({
   v1: ['Service', 'ServiceAccount', 'PersistentVolumeClaim', 'Pod'],
   'apps/v1': ['Deployment', 'StatefulSet', 'DaemonSet'],
   'autoscaling/v2': ['HorizontalPodAutoscaler'],
@@ -20,7 +20,7 @@ const LISTED: Readonly<Record<string, readonly string[]>> = {
   'networking.k8s.io/v1': ['NetworkPolicy'],
   'policy/v1': ['PodDisruptionBudget'],
   'rbac.authorization.k8s.io/v1': ['Role', 'RoleBinding'],
-}
+}).flatMap(([version, kinds]) => kinds.map((kind) => [version, kind] as const))
 
 /** For an account that may read only the Lease, such as the agent's own, which `kubectl exec` uses. */
 const ELSEWHERE =
@@ -31,16 +31,8 @@ interface Query extends Omit<Values<typeof CLUSTER_SETTINGS>, 'leaseName'> {
 }
 
 /** Reads one namespace, with the user's rights. Rejects with an `OperationError`. */
-export async function gather(query: Query): Promise<Facts> {
-  let objects: KubeObjects | undefined
-  try {
-    objects = await connectObjects(query)
-    return await factsIn(objects, query.container)
-  } catch (error) {
-    throw asOperationError(error)
-  } finally {
-    objects?.close()
-  }
+export function gather(query: Query): Promise<Facts> {
+  return connected(query, (objects) => factsIn(objects, query.container))
 }
 
 async function factsIn(objects: KubeObjects, container: string | null): Promise<Facts> {
@@ -73,12 +65,9 @@ async function factsIn(objects: KubeObjects, container: string | null): Promise<
     const found = await read('Lease', objects.get(LEASE, name, DEADLINE_MS))
     return found ? [manifestOf({ ...found, kind: 'Lease' })] : []
   }
-  const kinds = Object.entries(LISTED).flatMap(([version, kinds]) =>
-    kinds.map((kind) => [version, kind] as const),
-  )
-  const manifests = (await Promise.all(kinds.map(list))).flat()
+  const manifests = (await Promise.all(LISTED.map(list))).flat()
   // If the user sees no object at all, nothing is checked, which must not pass.
-  if (kinds.every(([, kind]) => hidden.has(kind)))
+  if (LISTED.every(([, kind]) => hidden.has(kind)))
     throw new OperationError('no_rights', `${hidden.get('Deployment')}: ${ELSEWHERE}`)
   const { installations } = factsOf(manifests, container)
   const leaseNames = installations.flatMap(({ agent }) =>

@@ -1,7 +1,7 @@
 import { ApiError, type Kind } from '../../kube/kube-errors.ts'
 import { type KubeObjects, NAMESPACE, type WrittenObject } from '../../kube/kube-objects.ts'
-import { connectObjects, DEADLINE_MS } from '../api-connection.ts'
-import { asOperationError, OperationError } from '../exit-codes.ts'
+import { connected, DEADLINE_MS } from '../api-connection.ts'
+import { OperationError } from '../exit-codes.ts'
 import { asText, type Manifest } from '../manifests/manifest.ts'
 import type { Problem } from './rule.ts'
 
@@ -18,30 +18,16 @@ export function kindOf(kind: string, apiVersion: string): Kind {
 }
 
 /** Lets the API server judge a write of each object, without carrying it out (`dryRun=All`). Rejects with an `OperationError`. */
-export async function validate(
-  manifests: readonly Manifest[],
-  options: Parameters<typeof connectObjects>[0],
-): Promise<Problem[]> {
-  const connections = new Map<string | null, KubeObjects>()
+export async function validate(manifests: readonly Manifest[], options: Parameters<typeof connected>[0]) {
   const problems: Problem[] = []
-  try {
-    const first = await connectObjects(options)
-    connections.set(options.leaseNamespace, first)
-    if (!manifests.some(({ kind, name }) => kind === 'Namespace' && name === first.namespace))
-      await refuseAbsentNamespace(first)
-    for (const of of manifests) {
-      const namespace = of.namespace ?? options.leaseNamespace
-      const objects =
-        connections.get(namespace) ?? (await connectObjects({ ...options, leaseNamespace: namespace }))
-      connections.set(namespace, objects)
-      problems.push(...(await refusalsOf(of, objects)))
-    }
-    return problems
-  } catch (error) {
-    throw asOperationError(error)
-  } finally {
-    for (const objects of connections.values()) objects.close()
-  }
+  const namespaces = Map.groupBy(manifests, ({ namespace }) => namespace ?? options.leaseNamespace)
+  for (const [leaseNamespace, own] of namespaces)
+    await connected({ ...options, leaseNamespace }, async (objects) => {
+      const isNew = manifests.some(({ kind, name }) => kind === 'Namespace' && name === objects.namespace)
+      if (!isNew && own.some(({ namespace }) => namespace === null)) await refuseAbsentNamespace(objects)
+      for (const of of own) problems.push(...(await refusalsOf(of, objects)))
+    })
+  return problems
 }
 
 /** A namespace that the user may not read may exist. */

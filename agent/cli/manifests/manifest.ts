@@ -55,6 +55,16 @@ export function dig(value: unknown, ...path: readonly string[]): unknown {
   return path.reduce<unknown>((at, step) => asFields(at)[step], value)
 }
 
+/** The values of all fields with such a name, at any depth. A list counts as its elements. */
+export function fieldsNamed(value: unknown, pattern: RegExp): unknown[] {
+  const found: unknown[] = []
+  JSON.stringify(value, (name, one) => {
+    if (pattern.test(name)) found.push(...[one].flat())
+    return one
+  })
+  return found
+}
+
 export function addFilenames(command: Command): Command {
   const repeated = (file: string, others: readonly string[] = []) => [...others, file]
   return command.option(

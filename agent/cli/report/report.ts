@@ -18,7 +18,7 @@ import { kindOf } from '../check/validation.ts'
 import { Cluster } from '../cluster.ts'
 import { asOperationError, EXIT_CODES } from '../exit-codes.ts'
 import { agentOf, programOf } from '../manifests/agent-container.ts'
-import { asFields, asText, dig, type Fields } from '../manifests/manifest.ts'
+import { asFields, asText, dig, type Fields, fieldsNamed } from '../manifests/manifest.ts'
 import { renderStream } from '../manifests/manifest-stream.ts'
 import type { REPORT_SETTINGS } from '../operate-command.ts'
 import { note, printLines, textOf, write } from '../output.ts'
@@ -127,13 +127,8 @@ export async function makeReport({ objects, leaseName, source, clock }: Reading)
 
 /** The names of the Secrets to which any field of a pod refers, for its containers, volumes or images. */
 function secretsOf({ spec }: KubeObject): string[] {
-  const found: unknown[] = []
-  JSON.stringify(spec, (key, value) => {
-    if (/secret/i.test(key)) found.push(...[value].flat())
-    return value
-  })
   const nameOf = (one: unknown) => asText(one) || asText(dig(one, 'secretName')) || asText(dig(one, 'name'))
-  return found.flatMap((one) => nameOf(one) || [])
+  return fieldsNamed(spec, /secret/i).flatMap((one) => nameOf(one) || [])
 }
 
 function leaseFacts({ metadata, spec }: KubeObject): string[] {

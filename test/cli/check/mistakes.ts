@@ -304,9 +304,6 @@ export const MISTAKES: readonly Mistake[] = [
   error('grace-period', "a preStop hook of LangFlow's container uses up the grace period", (m) => {
     m.langflow.lifecycle = { preStop: { sleep: { seconds: 60 } } }
   }),
-  warning('grace-period', 'agent and launcher have different stop timeouts', (m) =>
-    setVariable(m.langflow, 'LEADER_STOP_TIMEOUT', '11s'),
-  ),
   error('agent-identity', 'the identity is a text', agentHas('LEADER_IDENTITY', 'langflow')),
   error('agent-identity', 'every replica has the same identity by a flag', (m) => {
     m.agent.args = ['agent', '--identity=langflow']

@@ -62,11 +62,8 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
     fix: 'Let the readinessProbe ask /readyz (periodSeconds 1, failureThreshold 1), or /frontz with --traffic=front, and the livenessProbe /livez.',
     *find({ agent: { container }, options: { listen, traffic } }) {
       const gate = READY_PATH[traffic.mode]
-      for (const [probe, path] of [
-        ['readinessProbe', gate],
-        ['livenessProbe', '/livez'],
-        ['startupProbe', '/livez'],
-      ] as const) {
+      const paths = { readinessProbe: gate, livenessProbe: '/livez', startupProbe: '/livez' }
+      for (const [probe, path] of Object.entries(paths)) {
         const asked = askedBy(container, probe)
         if (asked === null && probe === 'readinessProbe') yield 'its agent has no readinessProbe'
         if (asked !== null && (asked.path !== path || asked.port !== listen.port))
@@ -103,20 +100,14 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'grace-period',
     about: 'The pod has time for a planned stop. If not, it is killed before it releases the Lease.',
-    fix: 'Raise terminationGracePeriodSeconds, and set the same --stop-timeout for agent and launcher.',
-    *find({ pod, langflow, launcher, options }) {
+    fix: 'Raise terminationGracePeriodSeconds.',
+    *find({ pod, langflow, options }) {
       const { drainTimeoutMs, stopTimeoutMs, quietTimeoutMs, holdTimeoutMs, traffic } = options
       const seconds = asNumber(pod.terminationGracePeriodSeconds) ?? 30
       const ofFront = traffic.mode === 'front' ? quietTimeoutMs + holdTimeoutMs : 0
       const neededMs = drainTimeoutMs + stopTimeoutMs + ofFront + hookMsOf(langflow) + STOP_SPARE_MS
       if (seconds * 1000 < neededMs)
         yield `terminationGracePeriodSeconds is ${seconds}, and a planned stop needs up to ${Math.ceil(neededMs / 1000)}`
-      const theirs =
-        launcher !== null && 'options' in launcher ? launcher.options.stopTimeoutMs : stopTimeoutMs
-      if (theirs !== stopTimeoutMs)
-        yield warning(
-          `--stop-timeout of the agent is ${formatDuration(stopTimeoutMs)}, and of the launcher ${formatDuration(theirs)}`,
-        )
     },
   },
   {

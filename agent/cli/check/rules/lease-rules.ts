@@ -59,11 +59,8 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
       for (const need of needsOf(one.options)) {
         const missing = need.verbs.filter((verb) => !rules.some((rule) => allows(rule, verb, need)))
         const object = need.name === null ? '' : ` "${need.name}"`
-        if (missing.length > 0)
-          yield {
-            message: `its ServiceAccount/${accountOf(one)} may not ${missing.join(', ')} ${need.resource}${need.group && `.${need.group}`}${object}`,
-            severity: need.severity,
-          }
+        const message = `its ServiceAccount/${accountOf(one)} may not ${missing.join(', ')} ${need.resource}${need.group && `.${need.group}`}${object}`
+        if (missing.length > 0) yield { message, severity: need.severity }
       }
     },
   },

@@ -27,11 +27,8 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
       for (const mount of mountsOf(langflow))
         if (written.includes(mount.volume) && !mount.readOnly)
           yield `its container ${container} mounts ${mount.path} writable`
-      for (const other of containersOf(pod))
-        if (
-          other.name !== agent.container.name &&
-          mountsOf(other).some(({ volume }) => volume === state?.volume)
-        )
+      for (const other of containersOf(pod).filter(({ name }) => name !== agent.container.name))
+        if (mountsOf(other).some(({ volume }) => volume === state?.volume))
           yield `its container ${other.name} mounts the agent's state`
     },
   },
@@ -46,9 +43,9 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
       const volume = volumeOf(pod, mount?.volume)
       const secret = dig(volume, 'secret', 'secretName')
       if (secret !== undefined) throw new Unknown(`check does not read the token in Secret/${secret}`)
-      const sources = asList(dig(volume, 'projected', 'sources'))
-      const tokens = sources.map((one) => dig(one, 'serviceAccountToken'))
-      const token = tokens.find((one) => `${mount?.path}/${dig(one, 'path')}` === `${TOKEN_DIR}/token`)
+      const token = tokensIn(volume).find(
+        (one) => `${mount?.path}/${dig(one, 'path')}` === `${TOKEN_DIR}/token`,
+      )
       if (token === undefined) yield `its agent has no token at ${TOKEN_DIR}/token`
       else if (asText(dig(token, 'audience')) !== '')
         yield `its agent's token is for the audience ${dig(token, 'audience')}`
@@ -66,7 +63,8 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
         const own = volumeOf(pod, volume)
         for (const secret of secretsIn(own))
           if (facts.hidden.has(`Secret/${secret}`)) yield { unknown: facts.hidden.get(`Secret/${secret}`)! }
-        if (secretsIn(own).some(opens) || opensApiServer(own))
+        // A token for another audience is for a cloud or a vault.
+        if (secretsIn(own).some(opens) || tokensIn(own).some((token) => !dig(token, 'audience')))
           yield `its container ${container} mounts a token (the volume ${volume})`
       }
       for (const { title, key } of referencesIn(langflow))
@@ -101,8 +99,7 @@ function isTokenOf(account: string, { value }: Manifest): boolean {
   return isToken && annotations['kubernetes.io/service-account.name'] === account
 }
 
-/** Whether a volume holds a token that the API server accepts. A token for another audience is for a cloud or a vault. */
-function opensApiServer(volume: unknown): boolean {
-  const tokens = asList(dig(volume, 'projected', 'sources')).map((one) => dig(one, 'serviceAccountToken'))
-  return tokens.some((token) => token !== undefined && !dig(token, 'audience'))
+function tokensIn(volume: unknown): unknown[] {
+  const sources = asList(dig(volume, 'projected', 'sources'))
+  return sources.flatMap((one) => dig(one, 'serviceAccountToken') ?? [])
 }

@@ -1,4 +1,13 @@
-import { asFields, asList, asNumber, asText, dig, type Manifest, titleOf } from '../../manifests/manifest.ts'
+import {
+  asFields,
+  asList,
+  asNumber,
+  asText,
+  dig,
+  fieldsNamed,
+  type Manifest,
+  titleOf,
+} from '../../manifests/manifest.ts'
 import { inOneNamespace, labelsOf, matches, selects, servicesOf } from '../../manifests/workload.ts'
 import { containersOf, objectsOf } from '../facts.ts'
 import { type Facts, type Installed, type Problem, type Rule, warning } from '../rule.ts'
@@ -16,14 +25,17 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
     *find(one, facts) {
       const { manifests } = facts
       const { traffic, listen } = one.options
+      const own = objectsOf('Service', one, facts).filter(({ value }) =>
+        selects(dig(value, 'spec', 'selector'), labelsOf(one)),
+      )
       const declared = containersOf(one.pod).flatMap((own) =>
         asList(own.ports).map((port) => dig(port, 'name')),
       )
-      for (const of of objectsOf('Service', one, facts)) {
-        const { selector, clusterIP, ports } = asFields(of.value.spec)
+      for (const of of own) {
+        const { clusterIP, ports } = asFields(of.value.spec)
         const targets = asList(ports).map((port) => dig(port, 'targetPort'))
         const absent = targets.find((target) => typeof target === 'string' && !declared.includes(target))
-        if (absent !== undefined && clusterIP !== 'None' && selects(selector, labelsOf(one)))
+        if (absent !== undefined && clusterIP !== 'None')
           yield { message: `no container has a port named ${absent}`, of }
       }
       const front = traffic.mode === 'front' ? traffic.listen.port : null
@@ -42,7 +54,7 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
         if (dig(of.value, 'spec', 'publishNotReadyAddresses') === true)
           yield { message: 'it leads to pods that are not Ready', of }
       }
-      yield* routeFaults(one, facts)
+      yield* routeFaults(own, one, facts)
     },
   },
   {
@@ -121,9 +133,8 @@ function* peerFaults(host: string, one: Installed, facts: Facts): Generator<Prob
 }
 
 /** The Ingresses and HTTPRoutes to a port, or to the Service of LangFlow's name, that does not exist. */
-function* routeFaults(one: Installed, facts: Facts): Generator<Problem> {
+function* routeFaults(own: readonly Manifest[], one: Installed, facts: Facts): Generator<Problem> {
   const services = objectsOf('Service', one, facts)
-  const own = services.filter(({ value }) => selects(dig(value, 'spec', 'selector'), labelsOf(one)))
   for (const of of [...objectsOf('Ingress', one, facts), ...objectsOf('HTTPRoute', one, facts)]) {
     const backends = backendsIn(of, one)
     const leadsHere = backends.some(({ name }) => own.some((service) => service.name === name))
@@ -145,12 +156,8 @@ function* routeFaults(one: Installed, facts: Facts): Generator<Problem> {
 
 /** The Services of LangFlow's namespace to which an Ingress or an HTTPRoute leads, with the numbers or names of their ports. */
 function backendsIn({ value }: Manifest, { manifest }: Installed) {
-  const found: unknown[] = []
-  JSON.stringify(value.spec, (key, one) => {
-    if (key === 'service' || key === 'backendRefs') found.push(...[one].flat())
-    return one
-  })
-  return found.map(asFields).flatMap(({ kind = 'Service', name, namespace, port }) => {
+  const found = fieldsNamed(value.spec, /^(service|backendRefs)$/).map(asFields)
+  return found.flatMap(({ kind = 'Service', name, namespace, port }) => {
     const isOurs = kind === 'Service' && inOneNamespace({ namespace: asText(namespace) || null }, manifest)
     return isOurs ? { name, port: dig(port, 'number') ?? dig(port, 'name') ?? port } : []
   })

@@ -94,9 +94,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
       }
       for (const job of manifests) {
         if (!inOneNamespace(job, manifest) || !/^(CronJob|Job|Pod|DaemonSet)$/.test(job.kind)) continue
-        const act = containersIn(job)
-          .map(actIn)
-          .find((one) => one !== null)
+        const [act] = containersIn(job).flatMap((one) => actIn(one) ?? [])
         if (act !== undefined && !isOfWorkload(job))
           yield { message: `it runs ${act} beside the leader`, of: job }
       }

@@ -79,11 +79,10 @@ function* strategyFaults(one: Installed, isFront: boolean): Generator<Problem> {
 
 /** With --traffic=readiness, only one pod of a StatefulSet is Ready. */
 function* statefulFaults(one: Installed): Generator<Problem> {
-  const { spec } = one
   const replicas = replicasOf(one)
-  const { type = 'RollingUpdate', rollingUpdate } = asFields(spec.updateStrategy)
+  const { type = 'RollingUpdate', rollingUpdate } = asFields(one.spec.updateStrategy)
   const down = Math.max(1, amount(dig(rollingUpdate, 'maxUnavailable') ?? 1, replicas, Math.floor))
-  if (spec.podManagementPolicy !== 'Parallel')
+  if (one.spec.podManagementPolicy !== 'Parallel')
     yield {
       message: 'podManagementPolicy is OrderedReady, so each pod waits until the last one is Ready',
       severity: replicas > 2 ? 'error' : 'warning',
