@@ -37,7 +37,8 @@ describe('langflow-leader inject with the steps of docs/guide/inject.md', () => 
     await one.kubectl('rollout', 'status', one.name, '--timeout=60s')
     assert.deepEqual(await containers(one), [['langflow'], ['langflow']])
     await stopped(one)
-    await rewrite(one, '--traffic=front', `--lease-name=${LEASE}`)
+    // The stand-in cannot be kept warm.
+    await rewrite(one, '--standby=cold', `--lease-name=${LEASE}`)
     await one.kubectl('scale', one.name, '--replicas=2')
   }
 

@@ -13,7 +13,7 @@ import {
   type Values,
   variableOf,
 } from '../../config/setting.ts'
-import { formatListen, parseListen, parseNamespace, parseObjectName } from '../../config/values.ts'
+import { formatListen, parseListen, parseNamespace } from '../../config/values.ts'
 import { VERSION } from '../../version.ts'
 import { addFilenames } from '../manifests/manifest.ts'
 import { AGENT_PORT, FRONT_PORT, GRACE_SPARE_MS } from '../manifests/pod-spec.ts'
@@ -25,22 +25,24 @@ const INJECTION_SETTINGS = group('Injection', {
     "the name of LangFlow's container",
     parseNamespace,
   ),
-  image: setting('<image>', `langflow-leader:${VERSION}`, "the agent's image", parseImage),
+  image: setting('<image>', `langflow-leader:${VERSION}`, "the agent's image", (text) => text),
 })
 
-// Each replica has its own identity and front address, and inject decides on the Lease's namespace and the volumes' paths.
+// Each replica has its own identity and front address. inject decides on the Lease's namespace, the credentials and the volumes' paths.
 const { identity: _i, frontAddress: _a, leaseNamespace: _n, ...OTHERS } = AGENT_SETTINGS
-const { socket: _s, stateDir: _d, ...OF_AGENT } = OTHERS
+const { socket: _s, stateDir: _d, kubeconfig: _k, ...OF_AGENT } = OTHERS
 const { fallback: _f, ...LEASE_NAME } = OF_AGENT.leaseName
 const { fallback: _g, ...TARGET } = OF_AGENT.target
+const { fallback: _h, ...FAILSAFE } = OF_AGENT.failsafe
 
 const PASSED_SETTINGS = {
   ...OF_AGENT,
-  leaseName: { ...LEASE_NAME, otherwise: "<workload's name>-leader", parse: parseObjectName },
-  // inject cannot check a path in the agent's container.
-  kubeconfig: { ...OF_AGENT.kubeconfig, otherwise: 'in-cluster', parse: (text: string) => text },
+  leaseName: { ...LEASE_NAME, otherwise: "<workload's name>-leader" },
   target: { ...TARGET, otherwise: "http://127.0.0.1 and LangFlow's port" },
   peers: { ...OF_AGENT.peers, otherwise: "<workload's name>-members, a Service that inject adds" },
+  failsafe: { ...FAILSAFE, otherwise: 'peers if the manifest has two or more replicas' },
+  standby: { ...OF_AGENT.standby, fallback: 'warm' },
+  traffic: { ...OF_AGENT.traffic, fallback: 'front' },
   listen: { ...OF_AGENT.listen, parse: (text: string) => parsePodPort(text, AGENT_PORT) },
   frontListen: { ...OF_AGENT.frontListen, parse: (text: string) => parsePodPort(text, FRONT_PORT) },
 }
@@ -53,7 +55,7 @@ export function addInject(program: Command): void {
     .description('add leader election to the manifests of an existing LangFlow')
   addExamples(command, [
     ["Change a chart's output, and apply it", '< rendered.yaml | kubectl apply -f -'],
-    ['Change one file, with a standby that takes over in 2 s', '-f langflow.yaml --standby warm'],
+    ['Change one file, and let no front hold requests', '-f langflow.yaml --traffic readiness'],
   ])
   addFlags(addFilenames(command), INJECT_SETTINGS)
   command.action(async () => {
@@ -61,7 +63,8 @@ export function addInject(program: Command): void {
     if (files === undefined && process.stdin.isTTY)
       command.error('missing manifests: name a file with -f, or pipe manifests to standard input')
     const values = readFlags(command, INJECT_SETTINGS)
-    const problem = conflictIn({ ...values, peers: values.peers ?? [] })
+    const { peers, failsafe } = values
+    const problem = conflictIn({ ...values, peers: peers ?? [], failsafe: failsafe ?? 'none' })
     if (problem !== null) command.error(problem)
     const options = optionsOf(values, typedSettings(command, PASSED_SETTINGS))
     const { note, write } = await import('../output.ts')
@@ -73,20 +76,11 @@ export function addInject(program: Command): void {
   })
 }
 
-interface Variable {
-  readonly name: string
-  readonly value: string
-}
-
-/** Variables that inject itself derives from the workload or from another flag. */
-const OWN = new Set(['LEADER_LEASE_NAME', 'LEADER_TRAFFIC'])
-const SHARED = new Set(Object.keys(SHARED_SETTINGS).map((key) => variableOf(flagOf(key))))
-
 export type InjectOptions = ReturnType<typeof optionsOf>
 
-function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Variable[]) {
-  const { container, image, leaseName, traffic } = values
-  const agentVariables: readonly Variable[] = typed.filter(({ name }) => !OWN.has(name))
+function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: ReturnType<typeof typedSettings>) {
+  const { container, image, leaseName, traffic, standby } = values
+  const shared = Object.keys(SHARED_SETTINGS).map((key) => variableOf(flagOf(key)))
   return {
     /** LangFlow's container; `null` to find it by its name, image or command. */
     container,
@@ -94,11 +88,12 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
     /** `null` to derive it from the workload's name. */
     leaseName,
     traffic,
+    standby,
     reportsLostPods: values.reportLostPods,
     /** LangFlow's port; `null` to read it from the manifest. */
     targetPort: values.target?.port ?? null,
-    agentVariables,
-    launcherVariables: typed.filter(({ name }) => SHARED.has(name)) as readonly Variable[],
+    agentVariables: typed,
+    launcherVariables: typed.filter(({ name }) => shared.includes(name)),
     port: values.listen.port,
     frontPort: values.frontListen.port,
     /** The time from the pod's SIGTERM until LangFlow has stopped. */
@@ -115,10 +110,4 @@ function parsePodPort(text: string, usual: number) {
       `other programs connect to the pod's address: remove the host and set a port, such as ${formatListen({ host: null, port: listen.port || usual })}`,
     )
   return listen
-}
-
-function parseImage(text: string): string {
-  if (!/^[a-z0-9][\w./:@-]{0,511}$/.test(text))
-    throw new Error('use the name of an image, such as registry.example.org/langflow-leader:0.1.0')
-  return text
 }

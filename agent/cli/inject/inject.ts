@@ -7,7 +7,8 @@ import type { Fields, Manifest } from '../manifests/manifest.ts'
 import { asFields, asList, asNumber, asText, dig, manifestOf, titleOf, unfit } from '../manifests/manifest.ts'
 import { renderStream } from '../manifests/manifest-stream.ts'
 import { PROGRAM_DIR, SOCKET_DIR } from '../manifests/pod-spec.ts'
-import { findLangflows, readWorkload, servicesOf, type Workload } from '../manifests/workload.ts'
+import type { Workload } from '../manifests/workload.ts'
+import { findLangflows, readWorkload, runsLangflow, servicesOf } from '../manifests/workload.ts'
 import type { InjectOptions } from './inject-command.ts'
 import { type Edit, edit } from './manifest-edit.ts'
 import { editsFor, leadToFront, objectsFor } from './workload-edits.ts'
@@ -22,7 +23,8 @@ export function inject(objects: readonly Fields[], options: InjectOptions) {
     const workload = readWorkload(found, options)
     const { manifest, langflow, port } = workload
     for (const reason of reasonsAgainst(workload, options)) throw unfit(manifest, reason)
-    warnings.push(...warningsAbout(workload).map((sentence) => `warning: ${titleOf(manifest)}: ${sentence}`))
+    for (const sentence of warningsAbout(workload, options))
+      warnings.push(`warning: ${titleOf(manifest)}: ${sentence}`)
     const added = objectsFor(workload, options).map(manifestOf)
     // The added objects stand before the workload, which requires them, and after objects such as the namespace.
     result.splice(result.indexOf(manifest), 0, ...added)
@@ -59,7 +61,7 @@ function brokenRules(manifests: readonly Manifest[], container: string | null): 
 function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<string> {
   const { langflow, container, pod } = workload
   if (agentIn(pod) !== null)
-    yield 'it already has the agent: pass the original manifest, or change the variables LEADER_* of its agent here'
+    yield 'it already has langflow-leader; nothing to inject: change the variables LEADER_* of its agent, or pass the original manifest'
   const ports = [options.port, ...(options.traffic === 'front' ? [options.frontPort] : [])]
   for (const { name, ports: own } of [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields))
     for (const taken of asList(own).map((one) => dig(one, 'containerPort')))
@@ -67,32 +69,30 @@ function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<
         yield `its container ${name} has port ${taken}, which inject would use: change one of them with --listen or --front-listen`
   if (ports.includes(workload.port))
     yield `LangFlow listens on port ${workload.port}, which inject would use: change one of them with --listen or --front-listen`
-  for (const { name } of options.launcherVariables)
-    if (asList(langflow.env).some((one) => dig(one, 'name') === name))
-      yield `its container ${container} already has a variable ${name}, which inject would add: remove the variable, or the flag`
   for (const mount of asList(langflow.volumeMounts)) {
     const path = asText(dig(mount, 'mountPath'))
-    if (isWithin(path, PROGRAM_DIR) || isWithin(path, SOCKET_DIR))
+    if ([PROGRAM_DIR, SOCKET_DIR].some((dir) => `${path}/`.startsWith(`${dir}/`)))
       yield `its container ${container} already has a volume at ${path}, where inject would mount its own: move it`
   }
-  if (asList(langflow.command).length === 0)
-    yield `its container ${container} has no command, and inject cannot read the image's own: add the command, such as [langflow, run]`
-}
-
-/** In most images, `/var/run` is a link to `/run`. */
-function isWithin(path: string, dir: string): boolean {
-  const [inner, outer] = [path, dir].map((one) => `${one.replace(/^\/var\/run\//, '/run/')}/`)
-  return inner!.startsWith(outer!)
+  const args = asList(langflow.args)
+  // An image without an ENTRYPOINT starts the arguments as they are.
+  const isWhole = runsLangflow({ args }) && /^[^-\s]\S*$/.test(asText(args[0]))
+  const lack = args.length > 0 ? "the image's ENTRYPOINT as command" : 'the command, such as [langflow, run]'
+  if (asList(langflow.command).length === 0 && !isWhole)
+    yield `its container ${container} has no command, and inject cannot read the image's own: add ${lack}`
 }
 
 /** Warnings about the application of the result. The caller adds the object's name. */
-function warningsAbout({ manifest, pod, container }: Workload): string[] {
+function* warningsAbout(workload: Workload, { traffic }: InjectOptions): Generator<string> {
+  const { manifest, pod, langflow, container } = workload
   const running = asNumber(dig(manifest.value, 'status', 'replicas')) ?? 0
   const sidecars = asList(pod.initContainers).filter((one) => dig(one, 'restartPolicy') === 'Always')
   const names = [...asList(pod.containers), ...sidecars].map((one) => asText(dig(one, 'name')))
   const others = names.filter((name) => name !== container).join(' and ')
-  const losesToken = pod.automountServiceAccountToken !== false && others !== ''
-  const beside = `${running} of its pods run: scale it to 0 before you apply this and back afterwards, because pods without an agent act beside the leader`
-  const lost = `the token for the API server is no longer mounted into ${others}: if it is required there, mount a projected token`
-  return [...(running === 0 ? [] : [beside]), ...(losesToken ? [lost] : [])]
+  if (running > 0)
+    yield `${running} of its pods run: scale it to 0 before you apply this and back afterwards, because pods without an agent act beside the leader`
+  if (pod.automountServiceAccountToken !== false && others !== '')
+    yield `the token for the API server is no longer mounted into ${others}: if it is required there, mount a projected token`
+  if (traffic === 'front' && !runsLangflow(langflow))
+    yield `inject cannot read which host the command of ${container} sets: with another than 127.0.0.1, clients can bypass the front`
 }

@@ -12,18 +12,16 @@ export interface Edit {
 
 /** Edits an object. Returns the changed places. Throws `FatalError`. */
 export function edit(manifest: Manifest, edits: readonly Edit[]): readonly string[] {
-  for (const one of edits) apply(manifest, one)
-  return edits.map(({ path }) => shown(path))
-}
-
-function apply(manifest: Manifest, { path, to, head }: Edit): void {
-  const map = mapAt(manifest, path.slice(0, -1))
-  const key = String(path.at(-1))
-  const list = map[key] ?? []
-  if (head !== undefined && !Array.isArray(list)) throw unfit(manifest, `${shown(path)} is not a list`)
-  if (head !== undefined) map[key] = [...head, ...asList(list)]
-  else if (to !== undefined) map[key] = to
-  else delete map[key]
+  for (const { path, to, head } of edits) {
+    const map = mapAt(manifest, path.slice(0, -1))
+    const key = String(path.at(-1))
+    const list = map[key] ?? []
+    if (head !== undefined && !Array.isArray(list)) throw unfit(manifest, `${shown(path)} is not a list`)
+    if (head !== undefined) map[key] = [...head, ...asList(list)]
+    else if (to !== undefined) map[key] = to
+    else delete map[key]
+  }
+  return [...new Set(edits.map(({ path }) => shown(path)))]
 }
 
 function mapAt(manifest: Manifest, path: Path): Fields {

@@ -20,11 +20,11 @@ const POD: Path = ['spec', 'template', 'spec']
 export function* editsFor(workload: Workload, options: InjectOptions): Generator<Edit> {
   yield* inContainer(workload, options)
   yield* inPod(workload, options)
-  const { manifest, spec, replicas = 1 } = workload
+  const { manifest, spec } = workload
   if (manifest.kind !== 'Deployment' || options.traffic !== 'readiness') return
-  // Only the leader's pod is Ready. A rollout with a surge would wait forever for a second Ready pod.
-  const rollingUpdate = { maxSurge: 0, maxUnavailable: Math.max(1, replicas - 1) }
-  const strategy = { type: 'RollingUpdate', rollingUpdate }
+  // Only the leader's pod is Ready. A rollout with a surge would wait forever for a second Ready pod. Kubernetes rounds down: of any
+  // number of pods, all but one may be unavailable.
+  const strategy = { type: 'RollingUpdate', rollingUpdate: { maxSurge: 0, maxUnavailable: '99%' } }
   if (!isDeepStrictEqual(spec.strategy, strategy)) yield { path: ['spec', 'strategy'], to: strategy }
 }
 
@@ -37,8 +37,27 @@ function* inContainer(workload: Workload, options: InjectOptions): Generator<Edi
   yield { path: at('startupProbe'), to: probes(port).startup }
   yield { path: at('volumeMounts'), head: MOUNTS }
   if (options.traffic === 'front') yield* toFront(workload, options.frontPort, at('ports'))
+  if (options.traffic === 'front') yield* toLoopback(workload, at)
   if (launcherVariables.length > 0) yield { path: at('env'), head: launcherVariables }
   yield { path: at('command'), head: LAUNCH }
+}
+
+const HOST = { name: 'LANGFLOW_HOST', value: '127.0.0.1' } as const
+/** The values of `langflow run --host`, and of its variable, in words with NUL between them, or in a script. */
+const HOSTS =
+  /(?<=\bLANGFLOW_HOST=|\blangflow(?:\.__main__)?[\s\0]+run\b(?:\\\n|[^;&|\n])*?[\s\0]--host[\s\0=]+)("[^"]*"|'[^']*'|\$\([^)]*\)|[^\s\0"';&|()]+)/g
+
+/** Lets LangFlow listen where only its front reaches it. */
+function* toLoopback({ langflow }: Workload, at: (key: string) => Path): Generator<Edit> {
+  const [command, env] = [asList(langflow.command), asList(langflow.env)]
+  const words = [...command, ...asList(langflow.args)].join('\0')
+  const args = words.replaceAll(HOSTS, HOST.value).split('\0')
+  for (const [key, own] of Object.entries({ command: args.splice(0, command.length), args }))
+    if (!isDeepStrictEqual(own, asList(langflow[key]))) yield { path: at(key), to: own }
+  if (words.search(HOSTS) >= 0) return
+  const others = env.filter((one) => dig(one, 'name') !== HOST.name)
+  if (others.length < env.length) yield { path: at('env'), to: others }
+  yield { path: at('env'), head: [HOST] }
 }
 
 /**
@@ -60,12 +79,8 @@ export function* leadToFront(service: Manifest, workload: Workload, frontPort: n
   const ports = asList(dig(service.value, 'spec', 'ports'))
   const targetPort = frontPortName(workload) ?? frontPort
   const led = ports.filter((port) => (dig(port, 'targetPort') ?? dig(port, 'port')) === workload.port)
-  if (led.some((port) => asText(dig(port, 'name')) === ''))
-    // A Service with a port without a name has only that port.
-    yield { path: ['spec', 'ports'], to: ports.map((port) => ({ ...asFields(port), targetPort })) }
-  else
-    for (const port of led)
-      yield { path: ['spec', 'ports', { name: asText(dig(port, 'name')) }, 'targetPort'], to: targetPort }
+  const changed = ports.map((port) => (led.includes(port) ? { ...asFields(port), targetPort } : port))
+  if (led.length > 0) yield { path: ['spec', 'ports'], to: changed }
 }
 
 /** The name of the front's port for Services; `null` if another port has the usual name, so that Services use the number. */
@@ -87,7 +102,7 @@ function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
   const { pod, langflow, names, hasDefaultAccount } = workload
   const { image, traffic, port } = options
   const graceSeconds = Math.ceil((options.endMs + options.frontMs) / 1000)
-  const { own, supplementalGroups } = userFor(pod, langflow)
+  const { own, podContext } = userFor(pod, langflow)
   const added = initContainers({
     ...{ image, traffic, port },
     securityContext: { ...RESTRICTED, ...RESTRICTED_POD, ...own },
@@ -95,12 +110,7 @@ function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
   })
   yield { path: [...POD, 'volumes'], head: VOLUMES }
   yield { path: [...POD, 'initContainers'], head: added }
-  if (supplementalGroups !== null) {
-    const path = [...POD, 'securityContext']
-    const isThere = Object.keys(asFields(pod.securityContext)).length > 0
-    if (isThere) yield { path: [...path, 'supplementalGroups'], to: supplementalGroups }
-    else yield { path, to: { supplementalGroups } }
-  }
+  if (podContext !== null) yield { path: [...POD, 'securityContext'], to: podContext }
   if ((asNumber(pod.terminationGracePeriodSeconds) ?? 0) < graceSeconds)
     yield { path: [...POD, 'terminationGracePeriodSeconds'], to: graceSeconds }
   if (pod.automountServiceAccountToken !== false)
@@ -114,12 +124,15 @@ function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
 }
 
 /** The agent's variables: the given ones, and the others as they follow from the workload. */
-function variables({ names, port }: Workload, { traffic, agentVariables, ...options }: InjectOptions) {
+function variables({ names, port, replicas = 1 }: Workload, options: InjectOptions) {
+  const { traffic, standby, agentVariables } = options
   const own = [
     { name: 'LEADER_PEERS', value: `${names.members}:${options.port}` },
     { name: 'LEADER_LEASE_NAME', value: names.lease },
     { name: 'LEADER_TARGET', value: `http://127.0.0.1:${port}` },
     { name: 'LEADER_TRAFFIC', value: traffic },
+    { name: 'LEADER_STANDBY', value: standby },
+    ...(replicas > 1 ? [{ name: 'LEADER_FAILSAFE', value: 'peers' }] : []),
   ]
   const given = new Set(agentVariables.map(({ name }) => name))
   return [...own.filter(({ name }) => !given.has(name)), ...agentVariables]

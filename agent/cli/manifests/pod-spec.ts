@@ -145,7 +145,7 @@ const IMAGE_ID = 1000
 /**
  * The user of the added containers. Agent and launcher share the socket by a common user or group. If the manifest sets LangFlow's user,
  * the agent runs as that user, but never as root. Else LangFlow gets the agent's group. `fsGroup` would change the owner of LangFlow's
- * volumes, so this uses the pod's `supplementalGroups`; `null` leaves them unchanged.
+ * volumes, so this uses the pod's `supplementalGroups`; `null` leaves its context unchanged.
  */
 export function userFor(pod: Fields, langflow: Fields) {
   const shared = asFields(pod.securityContext)
@@ -153,10 +153,10 @@ export function userFor(pod: Fields, langflow: Fields) {
   if (runAsUser !== undefined && runAsUser !== 0)
     return {
       own: { runAsUser, ...(runAsGroup === undefined ? {} : { runAsGroup }) },
-      supplementalGroups: null,
+      podContext: null,
     }
   const own = runAsUser === 0 ? { runAsUser: IMAGE_ID, runAsGroup: IMAGE_ID } : {}
   const groups = asList(shared.supplementalGroups)
   const isShared = shared.fsGroup !== undefined || groups.includes(IMAGE_ID)
-  return { own, supplementalGroups: isShared ? null : [...groups, IMAGE_ID] }
+  return { own, podContext: isShared ? null : { ...shared, supplementalGroups: [...groups, IMAGE_ID] } }
 }

@@ -82,7 +82,7 @@ export function hasCommand({ command, args }: Fields): boolean {
   return asList(command).length + asList(args).length > 0
 }
 
-function runsLangflow({ command, args }: Fields): boolean {
+export function runsLangflow({ command, args }: Fields): boolean {
   return /\blangflow(\.__main__)?\s+run\b/.test([...asList(command), ...asList(args)].join(' '))
 }
 

@@ -39,7 +39,7 @@ describe('langflow-leader inject', () => {
 
   test('reports changes, additions and warnings on standard error', async () => {
     const chart = fixture('runtime-deployment').replace('replicas: 3', 'replicas: 1')
-    const { code, stderr } = await run(['--traffic', 'front'], chart)
+    const { code, stderr } = await run([], chart)
     assert.equal(code, 0)
     const title = 'langflow-leader: Deployment/flows-langflow-runtime: '
     assert.match(
@@ -54,7 +54,6 @@ describe('langflow-leader inject', () => {
     const given = {
       '--lease-duration': '20s',
       '--renew-deadline': '12s',
-      '--kubeconfig': 'kube/config',
       '--drain-timeout': '10s',
       '--stop-timeout': '1m',
       '--log-level': 'debug',
@@ -62,7 +61,8 @@ describe('langflow-leader inject', () => {
       '--target': 'http://127.0.0.1:9001',
       '--peers': 'others:9000',
       '--on-crash': 'restart',
-      '--standby': 'warm',
+      '--standby': 'cold',
+      '--failsafe': 'none',
     }
     const own = ['--image', 'r.example.org/l:7', '--container', 'langflow']
     const flags = [...own, ...Object.entries(given).flat()]
@@ -76,10 +76,10 @@ describe('langflow-leader inject', () => {
           .env!.filter(({ name, value }) => name.startsWith('LEADER_') && value !== undefined)
           .map(({ name, value }) => [`--${name.slice(7).toLowerCase().replaceAll('_', '-')}`, value]),
       )
-    assert.deepEqual(told('agent'), { ...given, '--lease-name': 'app-leader', '--traffic': 'readiness' })
+    assert.deepEqual(told('agent'), { ...given, '--lease-name': 'app-leader', '--traffic': 'front' })
     assert.deepEqual(told('langflow'), { '--stop-timeout': '1m', '--log-level': 'debug' })
     assert.equal(agentOf(pod).image, 'r.example.org/l:7')
-    assert.equal(pod.terminationGracePeriodSeconds, 80)
+    assert.equal(pod.terminationGracePeriodSeconds, 140)
     assert.equal(find(stdout, 'Service', 'app-members').spec.ports[0].port, 9000)
   })
 
@@ -106,13 +106,13 @@ describe('langflow-leader inject', () => {
 const WRONG: Cases = [
   [['--traffic', 'x'], /--traffic 'x': use one of readiness, front/],
   [['--container', 'A B'], /--container 'A B': use at most 63/],
-  [['--image', 'a b'], /--image 'a b': use the name of an image/],
   [
     ['--listen', '127.0.0.1:8090'],
     /--listen '127.0.0.1:8090': .* remove the host and set a port, such as :8090/,
   ],
   [['--lease-duration', '5s'], /--lease-duration \(5s\) must be longer than --renew-deadline/],
   [['--identity', 'me'], /unknown option '--identity'/],
+  [['--kubeconfig', 'x'], /unknown option '--kubeconfig'/],
   [['app.yaml'], /too many arguments/],
 ]
 const utf16 = join(dir, 'utf16')

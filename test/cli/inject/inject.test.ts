@@ -165,10 +165,14 @@ describe('the pod', () => {
   test('does not block a rollout in readiness mode by waiting for a second Ready pod', () => {
     const recreate = deployment({ spec: 'strategy: { type: Recreate }' })
     const { strategy } = find(injected(runtime), 'Deployment').spec
-    const rollingUpdate = { maxSurge: 0, maxUnavailable: 2 }
+    const rollingUpdate = { maxSurge: 0, maxUnavailable: '99%' }
     assert.deepEqual(strategy, { type: 'RollingUpdate', rollingUpdate })
-    const one = injected(recreate.replace('replicas: 2', 'replicas: 1'))
-    assert.equal(find(one, 'Deployment').spec.strategy.rollingUpdate.maxUnavailable, 1)
+    const scaler =
+      'kind: HorizontalPodAutoscaler\nmetadata: { name: a }\nspec: { scaleTargetRef: { kind: Deployment, name: app }, maxReplicas: 5 }'
+    for (const replicas of [1, 2, 3, 100]) {
+      const text = `${recreate.replace('replicas: 2', `replicas: ${replicas}`)}---\n${scaler}`
+      assert.doesNotMatch(warningsOf(text).join('\n'), /rollout-strategy/)
+    }
     const front = injected(recreate, { traffic: 'front' })
     assert.deepEqual(find(front, 'Deployment').spec.strategy, { type: 'Recreate' })
   })
@@ -250,6 +254,63 @@ describe('front mode', () => {
     assert.deepEqual(targets(injected(text, front)), [undefined])
     assert.match(warningsOf(text, front).join('\n'), /^warning: Service\/s: .* \[service-leader\]/m)
   })
+})
+
+describe('LangFlow’s host in front mode', () => {
+  const front = { traffic: 'front' } as const
+  const script = (text: string) => `command: [sh, -c, ${JSON.stringify(text)}]`
+  for (const [command, host, wanted] of [
+    ['command: [langflow, run, --host, 0.0.0.0, --port, "1"]', undefined, '--host 127.0.0.1 --port 1'],
+    ['command: [python, -m, langflow, run, --host=0.0.0.0]', undefined, 'run --host=127.0.0.1'],
+    ['{ command: [langflow], args: [run, --host, $(HOST)] }', undefined, '--host 127.0.0.1'],
+    [
+      script('x --host db; exec langflow run \\\n --host "$H" -x'),
+      undefined,
+      'db; exec langflow run \\\n --host 127.0.0.1 -x',
+    ],
+    [script('su -c "langflow run --host 0.0.0.0"; echo "x"'), undefined, '--host 127.0.0.1"; echo "x"'],
+    [script('langflow run --host $(hostname -i) &'), undefined, '--host 127.0.0.1 &'],
+    [script('LANGFLOW_HOST=:: langflow run'), undefined, 'LANGFLOW_HOST=127.0.0.1 langflow run'],
+    ['command: [langflow, run]', '127.0.0.1', 'langflow run'],
+    [script('pg_isready --host db && langflow run'), '127.0.0.1', '--host db && langflow run'],
+  ] as const)
+    test(`is 127.0.0.1 with ${command}`, () => {
+      const lines = command.replace(/^\{ (.*), (args.*) \}$/, '$1\n          $2')
+      const text = deployment({ command: lines, container: 'env: [{ name: LANGFLOW_HOST, value: "::" }]' })
+      const langflow = podOf(injected(text, front)).containers[0]!
+      const words = [...(langflow.command ?? []), ...(langflow.args ?? [])].join(' ')
+      assert.ok(words.endsWith(wanted), words)
+      const hosts = (langflow.env ?? []).filter(({ name }) => name === 'LANGFLOW_HOST')
+      assert.deepEqual(
+        hosts.map(({ value }) => value),
+        [host ?? '::'],
+      )
+    })
+
+  test('is reported if inject cannot read it', () => {
+    const text = deployment({ command: 'command: [/start]' })
+    assert.match(warningsOf(text, front)[0]!, /^warning: Deployment\/app: inject cannot read which host/)
+    assert.doesNotMatch(warningsOf(text).join('\n'), /which host/)
+    assert.doesNotMatch(warningsOf(deployment(), front).join('\n'), /which host/)
+  })
+})
+
+test('failsafe is on for two or more replicas, unless a flag sets it', () => {
+  const failsafe = (text: string, options = {}) =>
+    variable(agentOf(podOf(injected(text, options))), 'LEADER_FAILSAFE')
+  const one = deployment().replace('replicas: 2', 'replicas: 1')
+  assert.deepEqual(
+    [failsafe(deployment()), failsafe(one), failsafe(one.replace('replicas: 1', ''))],
+    ['peers', undefined, undefined],
+  )
+  const agentVariables = [{ name: 'LEADER_FAILSAFE', value: 'none' }]
+  assert.equal(failsafe(deployment(), { agentVariables }), 'none')
+})
+
+test('arguments that start LangFlow need no command', () => {
+  const { command, args } = podOf(injected(deployment({ command: 'args: [langflow, run, --port, "1"]' })))
+    .containers[0]!
+  assert.deepEqual([command, args], [LAUNCH, ['langflow', 'run', '--port', '1']])
 })
 
 test('a script that keeps the standby cold is reported', () => {

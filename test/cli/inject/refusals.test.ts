@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type Manifest, manifestsIn } from '../../deploy/manifests.ts'
 import { deployment, injected, podOf } from './streams.ts'
@@ -36,7 +38,17 @@ describe('inject refuses a pod in which two LangFlows could act at the same time
 
 test('inject refuses a container without a command, and its own output', () => {
   refused(deployment({ command: '' }), /^Deployment\/app: its container langflow has no command/)
-  refused(injected(deployment()), /^Deployment\/app: it already has the agent/)
+  for (const args of ['[run]', '[--port, "1"]', '[-c, "langflow run"]', '["langflow run"]'])
+    refused(
+      deployment({ command: `args: ${args}` }),
+      /has no command.* add the image's ENTRYPOINT as command$/,
+    )
+  const already = /^Deployment\/langflow: it already has langflow-leader; nothing to inject:/
+  refused(injected(deployment().replace('name: app', 'name: langflow')), already)
+  refused(
+    readFileSync(join(import.meta.dirname, '../../../deploy/langflow-production.yaml'), 'utf8'),
+    already,
+  )
 })
 
 describe('LangFlow', () => {

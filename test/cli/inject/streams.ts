@@ -16,6 +16,7 @@ export const DEFAULTS: InjectOptions = {
   container: null,
   image: 'registry.example.org/langflow-leader:1.2.3',
   traffic: 'readiness',
+  standby: 'cold',
   reportsLostPods: false,
   leaseName: null,
   targetPort: null,
@@ -27,12 +28,11 @@ export const DEFAULTS: InjectOptions = {
   frontMs: 0,
 }
 
-export type Options = Partial<InjectOptions> & { readonly standby?: 'cold' | 'warm' }
+export type Options = Partial<InjectOptions>
 
-function withDefaults({ standby = 'cold', ...options }: Options): InjectOptions {
-  const agentVariables = standby === 'cold' ? [] : [{ name: 'LEADER_STANDBY', value: standby }]
+function withDefaults(options: Options): InjectOptions {
   const frontMs = options.traffic === 'front' ? 60_000 : 0
-  return { ...DEFAULTS, agentVariables, frontMs, ...options }
+  return { ...DEFAULTS, frontMs, ...options }
 }
 
 /** Workloads like those of LangFlow's charts, and the real output of these charts (`langflow-ide`, `langflow-runtime`). */
