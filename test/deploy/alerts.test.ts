@@ -164,7 +164,7 @@ describe('the alerts', () => {
       assert.deepEqual(parts, ['Means', 'Look', 'Do', 'Avoid'], section)
     }
     for (const [name, { annotations, labels }] of alerts) {
-      assert.equal(annotations.runbook, `docs/guide/troubleshoot.md#${name.toLowerCase()}`)
+      assert.ok(annotations.runbook_url.endsWith(`/docs/guide/troubleshoot.md#${name.toLowerCase()}`))
       assert.match(labels.severity, /^(critical|warning)$/)
     }
   })

@@ -72,6 +72,7 @@ export const CASES: Readonly<Record<string, Case>> = {
           path: 'langflow/flows',
           args: ['--period=30s', '--password-file=/etc/git-secret/password'],
           secret: 'git',
+          resources: { limits: { cpu: '100m' } },
           image: 'registry.example.org/git-sync:v4.7.1',
         },
       },
@@ -93,6 +94,9 @@ export const CASES: Readonly<Record<string, Case>> = {
     values: {
       ...LEAST,
       flags: {
+        'lease-duration': '12s',
+        'renew-deadline': '10900ms',
+        'retry-period': '9s',
         'drain-timeout': '1m30s',
         'stop-timeout': '45s',
         'hold-timeout': '18500ms',
@@ -118,14 +122,23 @@ export const CASES: Readonly<Record<string, Case>> = {
       database: { trial: true, trialImage: 'registry.example.org/postgres:17' },
       agent: {
         env: [{ name: 'NODE_EXTRA_CA_CERTS', value: '/ca/ca.crt' }],
+        extraVolumeMounts: [{ name: 'ca', mountPath: '/ca', readOnly: true }],
         resources: { requests: { memory: '256Mi' }, limits: { memory: '512Mi' } },
       },
+      install: { resources: { limits: { cpu: '100m' } } },
+      extraVolumes: [{ name: 'ca', configMap: { name: 'ca' } }],
       imagePullSecrets: [{ name: 'registry' }],
       extraEnv: [
         { name: 'OPENAI_API_KEY', valueFrom: { secretKeyRef: { name: 'models', key: 'openai' } } },
         { name: 'LANGFLOW_SAVE_DB_IN_CONFIG_DIR', value: 'false' },
       ],
-      podLabels: { team: 'flows' },
+      envFrom: [{ configMapRef: { name: 'settings' } }],
+      commonLabels: { team: 'flows', 'cost-center': '7' },
+      commonAnnotations: { owner: 'flows' },
+      podLabels: { team: 'other' },
+      podSecurityContext: { runAsUser: 2000, supplementalGroups: [5] },
+      securityContext: { runAsNonRoot: true },
+      updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 2, maxUnavailable: 0 } },
       podAnnotations: { 'sidecar.istio.io/inject': 'false' },
       nodeSelector: { 'kubernetes.io/os': 'linux' },
       tolerations: [{ key: 'flows', operator: 'Exists' }],
@@ -147,18 +160,34 @@ export const CASES: Readonly<Record<string, Case>> = {
   'clients from outside of the cluster': {
     values: {
       ...LEAST,
-      service: { type: 'LoadBalancer', annotations: { a: 'b' }, ipFamilyPolicy: 'PreferDualStack' },
+      service: {
+        type: 'LoadBalancer',
+        port: 80,
+        nodePort: 30_080,
+        loadBalancerClass: 'example.org/internal',
+        loadBalancerSourceRanges: ['10.1.0.0/16'],
+        externalTrafficPolicy: 'Local',
+        labels: { a: 'b' },
+        annotations: { a: 'b' },
+        ipFamilyPolicy: 'PreferDualStack',
+      },
       ingress: {
         enabled: true,
         className: 'nginx',
-        host: 'flows.example.com',
-        tlsSecret: 'tls',
+        hosts: [
+          { host: 'flows.example.com' },
+          { host: 'api.example.com', paths: [{ path: '/api' }, { path: '/health', pathType: 'Exact' }] },
+        ],
+        tls: [{ secretName: 'tls', hosts: ['flows.example.com'] }],
         annotations: { a: 'b' },
       },
       gateway: {
         enabled: true,
         parentRefs: [{ name: 'public', namespace: 'gateway' }],
         hostnames: ['flows.example.com'],
+        annotations: { a: 'b' },
+        filters: [{ type: 'RequestHeaderModifier', requestHeaderModifier: { remove: ['x-debug'] } }],
+        timeouts: { request: '10m' },
       },
       networkPolicy: {
         clients: { podLabels: { team: 'flows' }, namespaces: ['ingress-nginx'], ipBlocks: ['10.1.0.0/16'] },
@@ -177,6 +206,7 @@ export const CASES: Readonly<Record<string, Case>> = {
         annotations: false,
         podMonitor: true,
         rules: 'PrometheusRule',
+        runbooks: 'https://wiki.example.com/langflow',
         labels: { release: 'prometheus' },
       },
     },
@@ -198,13 +228,16 @@ export const CASES: Readonly<Record<string, Case>> = {
     values: { ...LEAST, secret: { source: 'existing' }, lease: { create: false } },
     warnings: ['lease-object'],
   },
+  'an account and rights that another team makes': {
+    values: { ...LEAST, serviceAccount: { create: false, name: 'langflow' }, rbac: { create: false } },
+  },
+  'Istio without sidecars': { values: { ...LEAST, mesh: 'ambient' } },
+  Linkerd: { values: { ...LEAST, mesh: 'linkerd', apiServer: 'fd00::1' } },
   OpenShift: { values: { ...TRIAL, openshift: true }, warnings: FILES_OF_ONE_POD },
   ...Object.fromEntries([
     ...EXAMPLES.map(example),
     guide('install.md', '# langflow-values.yaml'),
-    guide('platforms.md', 'PeerAuthentication'),
-    guide('platforms.md', 'langflow-ambient'),
-    guide('platforms.md', 'linkerd.io'),
+    guide('platforms.md', 'mesh: istio'),
   ]),
 }
 

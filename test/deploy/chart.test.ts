@@ -6,6 +6,7 @@ import { parse } from 'yaml'
 import { AGENT_SETTINGS, CONTENT_SETTINGS } from '../../agent/config/schema.ts'
 import { flagOf } from '../../agent/config/setting.ts'
 import { VERSION } from '../../agent/version.ts'
+import { chartReadme } from './chart-readme.ts'
 import { DEPLOY } from './manifests.ts'
 
 const read = (file: string) => readFileSync(join(DEPLOY, 'chart', file), 'utf8')
@@ -45,6 +46,10 @@ describe('the chart', () => {
     )
     const { version, appVersion } = parse(read('Chart.yaml'))
     assert.deepEqual([version, appVersion], [VERSION, VERSION])
+  })
+
+  test('has a README of its values', () => {
+    assert.equal(read('README.md'), chartReadme(), 'run npm run manifests')
   })
 
   test('accepts every flag of agent and launcher that it does not set itself', () => {

@@ -29,7 +29,8 @@ export interface PodTemplate {
 }
 
 export function podTemplates(manifests: readonly Manifest[]): PodTemplate[] {
-  return manifests.flatMap(({ spec }) => {
+  return manifests.flatMap(({ kind, metadata, spec }) => {
+    if (kind === 'Pod') return [{ metadata, spec } as unknown as PodTemplate]
     const template = (spec?.jobTemplate?.spec ?? spec)?.template
     return template ? [template as PodTemplate] : []
   })
@@ -69,18 +70,22 @@ export async function assertConsistent(manifests: readonly Manifest[]): Promise<
   ])
   const agent = named(pod.initContainers, 'agent')
   const options = await agentOptionsOf(agent)
-  assertRights(manifests, pod.serviceAccountName, options)
+  if (manifests.some(({ kind }) => kind === 'RoleBinding'))
+    assertRights(manifests, `${workload.metadata.name}-leader`, pod.serviceAccountName, options)
   return options
 }
 
-/** Asserts that the Role of the agent's account has only the rights that the agent needs. */
+/** Asserts that the agent's account has the Role, which has only the rights that the agent needs. */
 function assertRights(
   manifests: readonly Manifest[],
+  role: string,
   account: string,
   { leaseName, reportLostPods }: AgentOptions,
 ): void {
   const podStatus = { apiGroups: [''], resources: ['pods/status'], verbs: ['patch'] }
-  assert.deepEqual(only(manifests, 'Role', account).rules, [
+  const { roleRef, subjects } = only(manifests, 'RoleBinding', role)
+  assert.deepEqual([roleRef.name, subjects], [role, [{ kind: 'ServiceAccount', name: account }]])
+  assert.deepEqual(only(manifests, 'Role', role).rules, [
     { ...LEASES, resourceNames: [leaseName], verbs: ['get', 'watch', 'update'] },
     { ...LEASES, verbs: ['create'] },
     { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },

@@ -1,6 +1,8 @@
-// npm run manifests: renders the plain files from the chart, for clusters without Helm. Needs Helm 4 in $HELM4.
+// npm run manifests: renders the plain files from the chart, for clusters without Helm, and the chart's README from its values.
+// Needs Helm 4 in $HELM4.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { chartReadme, README } from './chart-readme.ts'
 import { rendered, type Version } from './helm.ts'
 import { DEPLOY } from './manifests.ts'
 
@@ -32,8 +34,13 @@ export const NAMES = Object.keys(FILES) as PlainFile[]
 export async function plainFile(name: PlainFile, version: Version): Promise<string> {
   const { head, values } = FILES[name]
   const { text } = await rendered(values, version)
-  const objects = text.replaceAll(/^# Source: .*\n/gm, '').replaceAll(/\n*^---\n/gm, '\n---\n')
+  const objects = text
+    .replaceAll(/^(# Source: | +helm\.sh\/chart: | +app\.kubernetes\.io\/managed-by: ).*\n/gm, '')
+    .replaceAll(/\n*^---\n/gm, '\n---\n')
   return `# Rendered from deploy/chart by npm run manifests: use the chart if you have Helm.\n${head}${objects.trimEnd()}\n`
 }
 
-if (import.meta.main) for (const name of NAMES) writeFileSync(join(DEPLOY, name), await plainFile(name, 4))
+if (import.meta.main) {
+  for (const name of NAMES) writeFileSync(join(DEPLOY, name), await plainFile(name, 4))
+  writeFileSync(README, chartReadme())
+}

@@ -14,7 +14,7 @@ export interface Rule {
   expr: string
   for?: string
   labels: { severity: string }
-  annotations: { summary: string; description: string; runbook: string }
+  annotations: { summary: string; description: string; runbook_url: string }
 }
 
 export function rules(): Rule[] {

@@ -2,9 +2,16 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import { parse } from '../config/commands.ts'
 import { CASES, LEAST } from '../deploy/chart-cases.ts'
-import { assertConsistent, type PodTemplate, plainEnv, workloadOf } from '../deploy/consistency.ts'
+import {
+  assertConsistent,
+  type PodTemplate,
+  plainEnv,
+  podTemplates,
+  workloadOf,
+} from '../deploy/consistency.ts'
 import { CHART, helm, rendered, type Values, VERSIONS } from '../deploy/helm.ts'
 import { DEPLOY, type Manifest, named, only, type PodSpec } from '../deploy/manifests.ts'
 import { FILES, NAMES, plainFile } from '../deploy/plain-files.ts'
@@ -54,6 +61,21 @@ const REFUSED: readonly (readonly [values: Values, message: RegExp])[] = [
   [{ flows: { source: 'configMap' } }, /set flows\.configMap/],
   [{ flows: { git: { repository: 'x' } } }, /set flows\.source=git/],
   [{ gateway: { enabled: true } }, /set gateway\.parentRefs/],
+  [
+    { flags: { 'lease-duration': '11s' } },
+    /must be longer than renew-deadline \(10s\) and kill-margin \(1s\)/,
+  ],
+  [{ flags: { 'lease-duration': '15500ms' } }, /lease-duration \(15500ms\) must be whole seconds/],
+  [{ flags: { 'renew-deadline': '2400ms' } }, /1\.2 times retry-period \(2s\)/],
+  [{ flags: { failsafe: 'peers', 'failsafe-max': '29s' } }, /at least twice lease-duration \(15s\)/],
+  [{ mesh: 'linkerd' }, /set apiServer/],
+  [{ mesh: 'consul' }, /mesh/],
+  [{ service: { nodePort: 30_080 } }, /service\.nodePort has no effect.*set service\.type/],
+  [{ service: { type: 'NodePort', loadBalancerClass: 'x' } }, /set service\.type=LoadBalancer/],
+  [{ serviceAccount: { create: false } }, /set serviceAccount\.name/],
+  [{ operatorRole: true, rbac: { create: false } }, /set rbac\.create=true/],
+  [{ ingress: { host: 'flows.example.com' } }, /'host' not allowed/],
+  [{ commonLabels: { 'helm.sh/chart': 'x' } }, /remove it from commonLabels/],
   [{ fullnameOverride: 'a'.repeat(40) }, /set fullnameOverride/],
   [{ extraEnv: [{ name: 'X', value: 5 }] }, /extraEnv\/0\/value/],
   [{ extraEnv: ['1', '2'].map((value) => ({ name: 'X', value })) }, /extraEnv has X twice/],
@@ -62,10 +84,70 @@ const REFUSED: readonly (readonly [values: Values, message: RegExp])[] = [
   [{ podLabels: { 'app.kubernetes.io/instance': 'x' } }, /remove it from podLabels/],
 ]
 
+const POD = 'spec/template/spec'
+const ANNOTATIONS = 'spec/template/metadata/annotations'
+const HARDENED = {
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ['ALL'] },
+}
+const RIGHTS = 'an account and rights that another team makes'
+
+/** Fields that the values of a case set, by the kind of the object and the path in it. */
+const FIELDS: Readonly<Record<string, readonly (readonly [kind: string, path: string, field: unknown])[]>> = {
+  'a release with another name, images by digest, and its place in the cluster': [
+    ['Deployment', `${POD}/containers/0/envFrom`, [{ configMapRef: { name: 'settings' } }]],
+    ['Deployment', `${POD}/containers/0/securityContext`, { ...HARDENED, runAsNonRoot: true }],
+    ['Deployment', `${POD}/securityContext/runAsUser`, 2000],
+    ['Deployment', `${POD}/securityContext/fsGroup`, 1000],
+    ['Deployment', `${POD}/initContainers/0/resources/limits`, { cpu: '100m', memory: '128Mi' }],
+    ['Deployment', `${POD}/initContainers/1/volumeMounts/3/mountPath`, '/ca'],
+    ['Deployment', 'spec/strategy/rollingUpdate/maxSurge', 2],
+    ['Deployment', 'spec/template/metadata/labels/team', 'other'],
+    ['Deployment', 'metadata/labels/team', 'flows'],
+    ['Lease', 'metadata/annotations', { owner: 'flows', 'helm.sh/resource-policy': 'keep' }],
+  ],
+  'flows from Git': [
+    ['Deployment', `${POD}/initContainers/2/resources/limits`, { cpu: '100m', memory: '128Mi' }],
+  ],
+  'clients from outside of the cluster': [
+    ['Ingress', 'spec/rules/0/http/paths/0/path', '/'],
+    ['Ingress', 'spec/rules/1/http/paths/1/pathType', 'Exact'],
+    ['Ingress', 'spec/rules/1/host', 'api.example.com'],
+    ['Ingress', 'spec/tls', [{ secretName: 'tls', hosts: ['flows.example.com'] }]],
+    ['HTTPRoute', 'spec/rules/0/backendRefs/0/port', 80],
+    ['HTTPRoute', 'spec/rules/0/timeouts', { request: '10m' }],
+    ['HTTPRoute', 'spec/rules/0/filters/0/type', 'RequestHeaderModifier'],
+  ],
+  'monitoring by the Prometheus Operator': [
+    [
+      'PrometheusRule',
+      'spec/groups/0/rules/1/annotations/runbook_url',
+      'https://wiki.example.com/langflow#langflowisnotserved',
+    ],
+  ],
+  'the values of platforms.md with mesh: istio': [
+    ['Deployment', `${ANNOTATIONS}/traffic.sidecar.istio.io~1excludeOutboundIPRanges`, '10.96.0.1/32'],
+    ['PeerAuthentication', 'spec/portLevelMtls', { 8091: { mode: 'PERMISSIVE' } }],
+  ],
+  Linkerd: [['Deployment', `${ANNOTATIONS}/config.linkerd.io~1skip-subnets`, 'fd00::1/128']],
+  'Istio without sidecars': [['NetworkPolicy', 'spec/ingress/3/ports', [{ port: 15_008 }]]],
+  [RIGHTS]: [['Deployment', `${POD}/serviceAccountName`, 'langflow']],
+}
+
+/** The field of a manifest at the path of a JSON Pointer without its first slash. */
+function at(manifest: Manifest, path: string): unknown {
+  const names = path.split('/').map((name) => name.replaceAll('~1', '/'))
+  return names.reduce<unknown>((inner, name) => (inner as Values | undefined)?.[name], manifest)
+}
+
 describe('the chart', () => {
   test('is rendered the same by both versions of Helm, with consistent manifests, for each case', async () => {
     for (const [name, { values }] of Object.entries(CASES)) {
-      const [three, four] = [await rendered(values, 3), await rendered(values, 4)]
+      const [three, four] = [
+        await rendered(values, 3, 'langflow', []),
+        await rendered(values, 4, 'langflow', []),
+      ]
       const withoutKeys = ({ manifests }: typeof three) =>
         manifests.filter(({ kind, immutable }) => kind !== 'Secret' || !immutable)
       assert.deepEqual(withoutKeys(three), withoutKeys(four), name)
@@ -78,6 +160,24 @@ describe('the chart', () => {
         [values.traffic ?? 'front', values.standby ?? 'warm', `${fullname}-leader-lock`],
       )
     }
+  })
+
+  test('sets fields by its values', async () => {
+    for (const [name, fields] of Object.entries(FIELDS)) {
+      const { manifests } = await caseNamed(name)
+      for (const [kind, path, field] of fields) {
+        const found = manifests.filter((one) => one.kind === kind).map((one) => at(one, path))
+        assert.ok(
+          found.some((one) => isDeepStrictEqual(one, field)),
+          `${name}: ${path} is ${JSON.stringify(found)}`,
+        )
+      }
+    }
+    const kinds = (await rendered(CASES[RIGHTS]!.values, 4, 'langflow', [])).manifests.map(({ kind }) => kind)
+    assert.deepEqual(
+      kinds.filter((kind) => ['ServiceAccount', 'Role', 'RoleBinding', 'Pod'].includes(kind)),
+      [],
+    )
   })
 
   test('has each of its values in at least one case', () => {
@@ -162,12 +262,16 @@ describe('the chart', () => {
     assert.notDeepEqual({ ...labels, ...podSelector.matchLabels }, labels)
   })
 
-  test('selects only the pods of its release', async () => {
+  test('selects only the pods of its release, whose labels have no version', async () => {
     const { manifests } = await rendered(CASES['a drill and operators']!.values, 4, 'flows')
     const selector = { 'app.kubernetes.io/name': 'langflow', 'app.kubernetes.io/instance': 'flows' }
     assert.deepEqual(workloadOf(manifests).spec.selector.matchLabels, selector)
+    const versions = ['helm.sh/chart', 'app.kubernetes.io/version', 'app.kubernetes.io/managed-by']
+    const versionsOf = (labels = {}) => versions.filter((label) => label in labels)
+    for (const { metadata } of podTemplates(manifests)) assert.deepEqual(versionsOf(metadata.labels), [])
     for (const { kind, metadata, spec } of manifests) {
       assert.match(metadata.name, /^flows/, kind)
+      assert.deepEqual(versionsOf(metadata.labels), versions, kind)
       if (kind === 'Service') assert.deepEqual(spec.selector, selector)
       if (kind === 'PodDisruptionBudget') assert.deepEqual(spec.selector.matchLabels, selector)
       if (kind === 'NetworkPolicy') assert.deepEqual(spec.podSelector.matchLabels, selector)

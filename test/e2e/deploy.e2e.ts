@@ -59,7 +59,7 @@ describe('deploy/ on kube-apiserver', () => {
 
   for (const [name, { values }] of Object.entries(CASES)) {
     test(`the API server accepts all objects and restricted pods of the chart without a warning: ${name}`, async () => {
-      const { manifests } = await rendered(values)
+      const { manifests } = await rendered(values, 4, 'langflow', [])
       await assertAccepted(manifests.filter(({ apiVersion }) => !NOT_HERE.test(apiVersion)))
     })
   }

@@ -2,6 +2,31 @@
 {{ .Values.fullnameOverride | default .Release.Name }}
 {{- end }}
 
+{{- /* Of an object of .root: its .name, or the .suffix of the release's name; its .labels and .annotations beside the usual ones. */}}
+{{- define "langflow.metadata" -}}
+{{- $values := .root.Values }}
+{{- $name := .name | default (printf "%s%s" (include "langflow.name" .root) (.suffix | default "")) -}}
+metadata:
+  name: {{ toYaml $name }}
+  labels:
+    {{- include (.own | default "langflow.labels") .root | nindent 4 }}
+    {{- include "langflow.versionLabels" .root | nindent 4 }}
+    {{- with merge (dict) (.labels | default dict) ($values.commonLabels | default dict) }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with merge (dict) (.annotations | default dict) ($values.commonAnnotations | default dict) }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{- /* Not of pods, because a new version of the chart alone must not replace them. */}}
+{{- define "langflow.versionLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
 {{- define "langflow.labels" -}}
 {{ include "langflow.selector" . }}
 app.kubernetes.io/part-of: langflow
@@ -18,12 +43,22 @@ app.kubernetes.io/name: postgresql
 app.kubernetes.io/instance: {{ toYaml .Release.Name }}
 {{- end }}
 
+{{- /* Other labels than LangFlow's pods have, so that no selector finds the pod. */}}
+{{- define "langflow.testLabels" -}}
+app.kubernetes.io/name: langflow-leader-test
+app.kubernetes.io/instance: {{ toYaml .Release.Name }}
+{{- end }}
+
 {{- define "langflow.leaseName" -}}
 {{ include "langflow.name" . }}-leader-lock
 {{- end }}
 
 {{- define "langflow.secretName" -}}
 {{ .Values.secret.name | default (include "langflow.name" .) }}
+{{- end }}
+
+{{- define "langflow.accountName" -}}
+{{ .Values.serviceAccount.name | default (printf "%s-leader" (include "langflow.name" .)) }}
 {{- end }}
 
 {{- define "langflow.claimName" -}}
@@ -43,24 +78,42 @@ imagePullPolicy: {{ . }}
 {{- end }}
 
 {{- define "langflow.restricted" -}}
-securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
+{{- $restricted := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) }}
+{{- toYaml (dict "securityContext" (mergeOverwrite $restricted (.Values.securityContext | default dict))) }}
 {{- end }}
 
-{{- /* Of the pod, with user, group and fsGroup .id, unless the cluster chooses them. */}}
+{{- /* Of the pod, with user, group and fsGroup .id, unless the cluster chooses them, and with .own over it. */}}
 {{- define "langflow.podSecurity" -}}
-securityContext:
-  runAsNonRoot: true
-  {{- if not .Values.openshift }}
-  runAsUser: {{ .id }}
-  runAsGroup: {{ .id }}
-  fsGroup: {{ .id }}
-  {{- end }}
-  seccompProfile:
-    type: RuntimeDefault
+{{- $ids := .Values.openshift | ternary (dict) (dict "runAsUser" .id "runAsGroup" .id "fsGroup" .id) }}
+{{- $restricted := merge (dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault")) $ids }}
+{{- toYaml (dict "securityContext" (mergeOverwrite $restricted (.own | default dict))) }}
+{{- end }}
+
+{{- /* The settings of a pod of .root that runs one command as .account, and then ends. */}}
+{{- define "langflow.commandPod" -}}
+restartPolicy: Never
+serviceAccountName: {{ .account }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- range $field := list "imagePullSecrets" "nodeSelector" "tolerations" }}
+{{- with get $.root.Values $field }}
+{{ toYaml (dict $field .) }}
+{{- end }}
+{{- end }}
+{{ include "langflow.podSecurity" (dict "Values" .root.Values "id" 1000 "own" .root.Values.podSecurityContext) }}
+volumes:
+  {{- include "langflow.tokenVolume" .root | nindent 2 }}
+{{- end }}
+
+{{- /* What the container of such a pod has beside its command. */}}
+{{- define "langflow.commandParts" -}}
+{{ include "langflow.image" . }}
+{{ include "langflow.restricted" . }}
+resources:
+  requests: { cpu: 20m, memory: 96Mi }
+  limits: { memory: 256Mi }
+volumeMounts:
+  {{- include "langflow.tokenMount" . | nindent 2 }}
 {{- end }}
 
 {{- define "langflow.tokenMount" -}}
@@ -88,6 +141,11 @@ securityContext:
                 fieldPath: metadata.namespace
 {{- end }}
 
+{{- /* The alerts, with the address of the runbooks. */}}
+{{- define "langflow.alerts" -}}
+{{- regexReplaceAll "https://\\S+/troubleshoot\\.md" (.Files.Get "files/alerts.yaml") .Values.monitoring.runbooks }}
+{{- end }}
+
 {{- /* The flags with their values. A cold start takes longer than the default hold timeout. */}}
 {{- define "langflow.flags" -}}
 {{- $cold := and (eq .Values.traffic "front") (eq .Values.standby "cold") }}
@@ -100,14 +158,33 @@ securityContext:
   value: {{ .value | quote }}
 {{- end }}
 
-{{- /* A duration such as 1m30s in whole seconds. */}}
-{{- define "langflow.seconds" -}}
-{{- $units := dict "h" 3600 "m" 60 "s" 1 "ms" 0.001 }}
+{{- /* A duration such as 1m30s. */}}
+{{- define "langflow.milliseconds" -}}
+{{- $units := dict "h" 3600000 "m" 60000 "s" 1000 "ms" 1 }}
 {{- $sum := 0.0 }}
 {{- range regexFindAll "[0-9.]+(h|ms|m|s)" . -1 }}
 {{- $sum = addf $sum (mulf (regexFind "[0-9.]+" .) (get $units (regexFind "[hms]+" .))) }}
 {{- end }}
-{{- ceil $sum }}
+{{- $sum }}
+{{- end }}
+
+{{- define "langflow.seconds" -}}
+{{- divf (include "langflow.milliseconds" .) 1000 | ceil }}
+{{- end }}
+
+{{- /* The variables of the mesh's annotations: agents, kubelet and API server call each other past the proxy. */}}
+{{- define "langflow.meshAnnotations" -}}
+{{- $api := printf "%s/%s" .Values.apiServer (contains ":" .Values.apiServer | ternary "128" "32") }}
+{{- if eq .Values.mesh "istio" }}
+traffic.sidecar.istio.io/excludeInboundPorts: "8090"
+traffic.sidecar.istio.io/excludeOutboundPorts: "8090,8091"
+traffic.sidecar.istio.io/excludeOutboundIPRanges: {{ $api }}
+sidecar.istio.io/rewriteAppHTTPProbers: "false"
+{{- else if eq .Values.mesh "linkerd" }}
+config.linkerd.io/skip-inbound-ports: "8090"
+config.linkerd.io/skip-outbound-ports: "8090,8091"
+config.linkerd.io/skip-subnets: {{ $api }}
+{{- end }}
 {{- end }}
 
 {{- /* Time to drain and to stop LangFlow; of a front, to wait for a quiet moment and to forward held requests; a reserve of 10 s. */}}
@@ -238,9 +315,11 @@ securityContext:
 {{- if not (kindIs "string" (get (printf "name: %s" $name | fromYaml) "name")) }}
 {{- $faults = append $faults (printf "YAML doesn't read the name %s as text: set fullnameOverride" $name) }}
 {{- end }}
-{{- range $label, $_ := include "langflow.labels" . | fromYaml }}
-{{- if hasKey ($.Values.podLabels | default dict) $label }}
-{{- $faults = append $faults (printf "the chart sets the label %s itself: remove it from podLabels" $label) }}
+{{- range $value, $labels := dict "podLabels" .Values.podLabels "commonLabels" .Values.commonLabels "service.labels" .Values.service.labels "monitoring.labels" .Values.monitoring.labels }}
+{{- range $label, $_ := merge (include "langflow.labels" $ | fromYaml) (include "langflow.versionLabels" $ | fromYaml) }}
+{{- if hasKey ($labels | default dict) $label }}
+{{- $faults = append $faults (printf "the chart sets the label %s itself: remove it from %s" $label $value) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if .Values.monitoring.annotations }}
@@ -290,6 +369,38 @@ securityContext:
 {{- if and $value (ne $from $source) }}
 {{- $faults = append $faults (printf "flows.%s has no effect: remove it, or set flows.source=%s" (eq $source "git" | ternary "git.repository" $source) $source) }}
 {{- end }}
+{{- end }}
+{{- range $field, $types := dict "nodePort" "NodePort,LoadBalancer" "externalTrafficPolicy" "NodePort,LoadBalancer" "loadBalancerClass" "LoadBalancer" "loadBalancerSourceRanges" "LoadBalancer" }}
+{{- if and (get $.Values.service $field) (not (has $.Values.service.type (splitList "," $types))) }}
+{{- $faults = append $faults (printf "service.%s has no effect: remove it, or set service.type=%s" $field (splitList "," $types | last)) }}
+{{- end }}
+{{- end }}
+{{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) }}
+{{- $faults = append $faults "the agents have no account: set serviceAccount.name, or serviceAccount.create=true" }}
+{{- end }}
+{{- if and .Values.operatorRole (not .Values.rbac.create) }}
+{{- $faults = append $faults "operatorRole has no effect: remove it, or set rbac.create=true" }}
+{{- end }}
+{{- if and (has .Values.mesh (list "istio" "linkerd")) (not .Values.apiServer) }}
+{{- $faults = append $faults "agents call the API server past the mesh: set apiServer to the address of `kubectl get service kubernetes --namespace=default`" }}
+{{- end }}
+{{- $flags := merge (include "langflow.flags" . | fromYaml) (dict "lease-duration" "15s" "renew-deadline" "10s" "retry-period" "2s" "kill-margin" "1s" "failsafe-max" "10m") }}
+{{- $ms := dict }}
+{{- range $flag := list "lease-duration" "renew-deadline" "retry-period" "kill-margin" "failsafe-max" }}
+{{- $_ := set $ms $flag (include "langflow.milliseconds" (get $flags $flag) | float64) }}
+{{- end }}
+{{- $lease := get $ms "lease-duration" }}
+{{- if mod $lease 1000 }}
+{{- $faults = append $faults (printf "flags.lease-duration (%s) must be whole seconds, because the Lease has no fractions" (get $flags "lease-duration")) }}
+{{- end }}
+{{- if le $lease (addf (get $ms "renew-deadline") (get $ms "kill-margin")) }}
+{{- $faults = append $faults (printf "flags.lease-duration (%s) must be longer than renew-deadline (%s) and kill-margin (%s) together" (get $flags "lease-duration") (get $flags "renew-deadline") (get $flags "kill-margin")) }}
+{{- end }}
+{{- if le (get $ms "renew-deadline") (mulf 1.2 (get $ms "retry-period")) }}
+{{- $faults = append $faults (printf "flags.renew-deadline (%s) must be longer than 1.2 times retry-period (%s)" (get $flags "renew-deadline") (get $flags "retry-period")) }}
+{{- end }}
+{{- if and (eq (get $flags "failsafe") "peers") (lt (get $ms "failsafe-max") (mulf 2 $lease)) }}
+{{- $faults = append $faults (printf "flags.failsafe-max (%s) must be at least twice lease-duration (%s)" (get $flags "failsafe-max") (get $flags "lease-duration")) }}
 {{- end }}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) }}
 {{- $faults = append $faults "the HTTPRoute has no Gateway: set gateway.parentRefs" }}
