@@ -44,8 +44,13 @@ describe('the chart', () => {
       readFileSync(join(DEPLOY, '../Dockerfile'), 'utf8'),
       new RegExp(`^ARG VERSION=${VERSION}$`, 'm'),
     )
-    const { version, appVersion } = parse(read('Chart.yaml'))
+    const { version, appVersion, annotations } = parse(read('Chart.yaml'))
     assert.deepEqual([version, appVersion], [VERSION, VERSION])
+    const { image } = values.langflow as { image: { repository: string; tag: string } }
+    assert.deepEqual(
+      parse(annotations['artifacthub.io/images']).map(({ image }: { image: string }) => image),
+      [`ghcr.io/OWNER/langflow-leader:${VERSION}`, `docker.io/${image.repository}:${image.tag}`],
+    )
   })
 
   test('has a README of its values', () => {
