@@ -31,6 +31,7 @@ const OF_THE_CHART = [
 ]
 
 interface Schema {
+  readonly dependencies?: Readonly<Record<string, readonly [string]>>
   readonly properties?: Readonly<Record<string, Schema>>
   readonly additionalProperties?: unknown
 }
@@ -61,6 +62,16 @@ describe('the chart', () => {
     const flags = Object.keys({ ...AGENT_SETTINGS, ...CONTENT_SETTINGS }).map((key) => flagOf(key).slice(2))
     const accepted = Object.keys(schema.properties!.flags!.properties!)
     assert.deepEqual([...accepted, ...OF_THE_CHART].sort(), flags.sort())
+  })
+
+  test('has the values that it names for those of other charts', () => {
+    for (const [other, [text]] of Object.entries(schema.dependencies!)) {
+      const [, path = ''] = /^(\S+) instead$/.exec(text)!
+      const own = path
+        .split('.')
+        .reduce<Schema | undefined>((inner, name) => inner?.properties?.[name], schema)
+      assert.ok(own && !(other in schema.properties!), `${other}: ${text}`)
+    }
   })
 
   test('has a default for each value of its schema, and a value for each property of it', () => {

@@ -45,6 +45,7 @@ function has(values: unknown, path: string): boolean {
 /** Wrong values, each with the part of the message that names them. */
 const REFUSED: readonly (readonly [values: Values, message: RegExp])[] = [
   [{ replcas: 3 }, /'replcas' not allowed/],
+  [{ env: [] }, /'extraEnv instead' required, if 'env' exists/],
   [{ storage: { typ: 's3' } }, /'typ' not allowed/],
   [{ flags: { 'hold-timout': '1s' } }, /'hold-timout' not allowed/],
   [{ flags: { 'lease-name': 'x' } }, /'lease-name' not allowed/],
