@@ -132,7 +132,6 @@ export const CASES: Readonly<Record<string, Case>> = {
         { name: 'OPENAI_API_KEY', valueFrom: { secretKeyRef: { name: 'models', key: 'openai' } } },
         { name: 'LANGFLOW_SAVE_DB_IN_CONFIG_DIR', value: 'false' },
       ],
-      envFrom: [{ configMapRef: { name: 'settings' } }],
       commonLabels: { team: 'flows', 'cost-center': '7' },
       commonAnnotations: { owner: 'flows' },
       podLabels: { team: 'other' },
@@ -150,9 +149,10 @@ export const CASES: Readonly<Record<string, Case>> = {
     },
     warnings: FILES_OF_ONE_POD,
   },
-  'more containers': {
+  'more containers and variables': {
     values: {
       ...LEAST,
+      envFrom: [{ configMapRef: { name: 'settings' } }],
       extraContainers: [container('metrics')],
       extraInitContainers: [{ ...container('proxy'), restartPolicy: 'Always' }],
     },
@@ -229,7 +229,7 @@ export const CASES: Readonly<Record<string, Case>> = {
     warnings: ['lease-object'],
   },
   'an account and rights that another team makes': {
-    values: { ...LEAST, serviceAccount: { create: false, name: 'langflow' }, rbac: { create: false } },
+    values: { ...LEAST, serviceAccount: { create: false, name: 'default' }, rbac: { create: false } },
   },
   'Istio without sidecars': { values: { ...LEAST, mesh: 'ambient' } },
   Linkerd: { values: { ...LEAST, mesh: 'linkerd', apiServer: 'fd00::1' } },

@@ -62,10 +62,11 @@ explains the choices.
 
 \`\`\`sh
 helm install langflow deploy/chart --set image.repository=REGISTRY/langflow-leader --set database.trial=true --set storage.type=none
-helm test langflow --logs
+helm test langflow
 \`\`\`
 
-\`helm test\` runs \`langflow-leader check\` in a pod. Its account may list the objects of the namespace, and exists only for the test.
+\`helm test\` runs \`langflow-leader check\` in a pod, whose account may list the objects of the namespace, but not read Secrets. After a failed
+test, \`kubectl logs langflow-leader-test\` shows the findings. \`helm template --skip-tests\` leaves the pod and its account out.
 
 ## Values
 

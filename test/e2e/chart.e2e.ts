@@ -97,7 +97,6 @@ const RIGHTS = 'an account and rights that another team makes'
 /** Fields that the values of a case set, by the kind of the object and the path in it. */
 const FIELDS: Readonly<Record<string, readonly (readonly [kind: string, path: string, field: unknown])[]>> = {
   'a release with another name, images by digest, and its place in the cluster': [
-    ['Deployment', `${POD}/containers/0/envFrom`, [{ configMapRef: { name: 'settings' } }]],
     ['Deployment', `${POD}/containers/0/securityContext`, { ...HARDENED, runAsNonRoot: true }],
     ['Deployment', `${POD}/securityContext/runAsUser`, 2000],
     ['Deployment', `${POD}/securityContext/fsGroup`, 1000],
@@ -107,6 +106,9 @@ const FIELDS: Readonly<Record<string, readonly (readonly [kind: string, path: st
     ['Deployment', 'spec/template/metadata/labels/team', 'other'],
     ['Deployment', 'metadata/labels/team', 'flows'],
     ['Lease', 'metadata/annotations', { owner: 'flows', 'helm.sh/resource-policy': 'keep' }],
+  ],
+  'more containers and variables': [
+    ['Deployment', `${POD}/containers/0/envFrom`, [{ configMapRef: { name: 'settings' } }]],
   ],
   'flows from Git': [
     ['Deployment', `${POD}/initContainers/2/resources/limits`, { cpu: '100m', memory: '128Mi' }],
@@ -133,7 +135,7 @@ const FIELDS: Readonly<Record<string, readonly (readonly [kind: string, path: st
   ],
   Linkerd: [['Deployment', `${ANNOTATIONS}/config.linkerd.io~1skip-subnets`, 'fd00::1/128']],
   'Istio without sidecars': [['NetworkPolicy', 'spec/ingress/3/ports', [{ port: 15_008 }]]],
-  [RIGHTS]: [['Deployment', `${POD}/serviceAccountName`, 'langflow']],
+  [RIGHTS]: [['Deployment', `${POD}/serviceAccountName`, 'default']],
 }
 
 /** The field of a manifest at the path of a JSON Pointer without its first slash. */
