@@ -33,6 +33,7 @@ describe('a release of the chart', () => {
       await one.settled()
       assert.equal(one.lease.epoch, epoch + 1)
       assertPlanned(one, from)
+      await run(one, 'test', 'flows', '--timeout=1m')
     })
 })
 
