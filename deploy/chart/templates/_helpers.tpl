@@ -77,6 +77,11 @@ imagePullPolicy: {{ . }}
 {{- end }}
 {{- end }}
 
+{{- /* The alerts, with the address of the runbooks. */}}
+{{- define "langflow.alerts" -}}
+{{- regexReplaceAll "https://\\S+/troubleshoot\\.md" (.Files.Get "files/alerts.yaml") .Values.monitoring.runbooks }}
+{{- end }}
+
 {{- define "langflow.restricted" -}}
 {{- $restricted := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) }}
 {{- toYaml (dict "securityContext" (mergeOverwrite $restricted (.Values.securityContext | default dict))) }}
@@ -139,11 +144,6 @@ volumeMounts:
             - path: namespace
               fieldRef:
                 fieldPath: metadata.namespace
-{{- end }}
-
-{{- /* The alerts, with the address of the runbooks. */}}
-{{- define "langflow.alerts" -}}
-{{- regexReplaceAll "https://\\S+/troubleshoot\\.md" (.Files.Get "files/alerts.yaml") .Values.monitoring.runbooks }}
 {{- end }}
 
 {{- /* The flags with their values. A cold start takes longer than the default hold timeout. */}}
