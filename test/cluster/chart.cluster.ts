@@ -50,7 +50,7 @@ function valuesFor(plain: readonly Manifest[]): Values {
     extraVolumes: volumes,
     extraVolumeMounts: volumeMounts,
     // The stand-in has no database.
-    extraEnv: [{ name: 'LANGFLOW_DATABASE_URL', value: 'postgresql://nobody@127.0.0.1:9/none' }],
+    extraEnv: [{ name: 'LANGFLOW_DATABASE_URL', value: 'postgresql://nobody@database.invalid/none' }],
     storage: { type: 'none' },
     standby: 'cold',
   }
