@@ -206,7 +206,7 @@ export const CASES: Readonly<Record<string, Case>> = {
         annotations: false,
         podMonitor: true,
         rules: 'PrometheusRule',
-        runbooks: 'https://wiki.example.com/langflow',
+        runbooks: 'https://wiki/x',
         labels: { release: 'prometheus' },
       },
     },

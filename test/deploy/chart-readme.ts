@@ -32,6 +32,8 @@ export function chartReadme(): string {
         .map((line) => line.replace(/^(\w+) {2,}/, '<br>`$1`: '))
         .join(' ')
         .replaceAll(/^<br>|(?<= ) +| $/g, '')
+        .replaceAll('|', '\\|')
+        .replaceAll(/<(?!br>)/g, '&lt;')
     )
   }
 
@@ -41,10 +43,7 @@ export function chartReadme(): string {
       const name = path + key.value
       const inner = resolved(properties[key.value])
       const { value } = pair
-      const row = (shown: string) =>
-        `| \`${name}\` | ${shown} | ${commentOf(key)
-          .replaceAll('|', '\\|')
-          .replaceAll(/<(?!br>)/g, '&lt;')} |`
+      const row = (shown: string) => `| \`${name}\` | ${shown} | ${commentOf(key)} |`
       if (isMap(value) && inner.properties && value.items.length > 0 && !value.flow)
         return [...(commentOf(key) ? [row('')] : []), ...rowsOf(value, inner, `${name}.`)]
       const shown = isScalar(value) ? value.value : isCollection(value) ? value.toJSON() : null

@@ -42,16 +42,16 @@ export async function helm(version: Version, args: readonly string[], values: Va
   }
 }
 
-const SKIP_TESTS = ['--skip-tests']
-
 /** Without `more`, the objects that an installation makes, so not the pod of `helm test`. */
 export async function rendered(
   values: Values,
   version: Version = 4,
   release = 'langflow',
-  more: readonly string[] = SKIP_TESTS,
+  more = ['--skip-tests'],
 ) {
   const args = ['template', release, CHART, '--values=-', KUBE_VERSION, ...more]
   const text = await helm(version, args, values)
   return { text, manifests: manifestsIn(text) }
 }
+
+export const withTest = (values: Values, version: Version = 4) => rendered(values, version, 'langflow', [])

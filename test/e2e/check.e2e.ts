@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import type { Verdict } from '../../agent/cli/check/check.ts'
 import { CASES, LEAST } from '../deploy/chart-cases.ts'
-import { rendered } from '../deploy/helm.ts'
+import { withTest } from '../deploy/helm.ts'
 import { DEPLOY, only } from '../deploy/manifests.ts'
 import { runBundle } from '../harness/bundle.ts'
 import { ACCOUNT, startControlPlane } from '../harness/control-plane.ts'
@@ -34,7 +34,7 @@ async function run(args: readonly string[], stdin = '') {
 
 test('check -f finds in no case of the chart an error or an unexpected warning', async () => {
   for (const [name, { values, warnings = [] }] of Object.entries(CASES)) {
-    const { code, found } = await run(['-f', '-'], (await rendered(values, 4, 'langflow', [])).text)
+    const { code, found } = await run(['-f', '-'], (await withTest(values)).text)
     const codes = Object.keys(found).filter((one) => ['error', 'warning'].includes(found[one]!))
     assert.deepEqual([code, codes], [0, warnings], name)
   }
@@ -44,7 +44,7 @@ describe('check of a cluster', () => {
   const asked = (kubeconfig: string) => run(['-n', namespace, '--kubeconfig', kubeconfig])
 
   test('the account of helm test may read all that check judges, except Secrets', async () => {
-    const { manifests } = await rendered(LEAST, 4, 'langflow', [])
+    const { manifests } = await withTest(LEAST)
     assert.deepEqual(only(manifests, 'Pod').spec.containers[0].args, ['check'])
     const name = only(manifests, 'Pod').spec.serviceAccountName
     const rights = manifests.filter(({ kind, metadata }) => kind !== 'Pod' && metadata.name === name)

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { VERSION } from '../../agent/version.ts'
 import { CASES } from '../deploy/chart-cases.ts'
 import { podTemplates, workloadOf } from '../deploy/consistency.ts'
-import { rendered } from '../deploy/helm.ts'
+import { withTest } from '../deploy/helm.ts'
 import { DEPLOY, type Manifest, plainManifests } from '../deploy/manifests.ts'
 import { NAMES } from '../deploy/plain-files.ts'
 import { controlPlaneAssets, startControlPlane } from '../harness/control-plane.ts'
@@ -59,7 +59,7 @@ describe('deploy/ on kube-apiserver', () => {
 
   for (const [name, { values }] of Object.entries(CASES)) {
     test(`the API server accepts all objects and restricted pods of the chart without a warning: ${name}`, async () => {
-      const { manifests } = await rendered(values, 4, 'langflow', [])
+      const { manifests } = await withTest(values)
       await assertAccepted(manifests.filter(({ apiVersion }) => !NOT_HERE.test(apiVersion)))
     })
   }
