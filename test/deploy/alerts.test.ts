@@ -69,7 +69,13 @@ function others(pod: string): Record<string, string> {
 }
 
 /** `series`: changes to `STEADY`. The alert does not fire at `quiet`, and fires at `fires` with the labels `of`. */
-type Case = readonly [series: Readonly<Record<string, string>>, quiet: string, fires: string, of?: Labels]
+type Case = readonly [
+  series: Readonly<Record<string, string>>,
+  quiet: string,
+  fires: string,
+  of?: Labels,
+  interval?: string,
+]
 type Labels = Readonly<Record<string, string>>
 
 const ONE = { namespace: 'flows', lease: 'one' }
@@ -92,6 +98,24 @@ const all = (series: RegExp, values: string) =>
 /** The cases by the name of the alert. A second case of an alert has a description after a comma. */
 const CASES: Readonly<Record<string, Case>> = {
   LangflowIsNotServed: [{ 'gate_open a': '1+0x8 0+0x40' }, '4m', '4m30s'],
+  // A minute without a server within an hour. After five more minutes, it no longer lasts.
+  LangflowBudgetBurnsFast: [{ 'gate_open a': '1+0x80 0+0x3 1+0x40' }, '21m', '25m'],
+  'LangflowBudgetBurnsFast, in six hours': [
+    { 'gate_open a': '1+0x80 0+0x2 1+0x80 0+0x2 1+0x80 0+0x2 1+0x900' },
+    '40m',
+    '65m',
+  ],
+  // 15 s in each hour. Samples every 5 min, so that this case does not take 20 s.
+  LangflowBudgetBurnsSlowly: [
+    {
+      ...all(/^gate_open [ab]/, '_'),
+      'langflow_leader:lease:unserved5m{namespace="flows",lease="one"}': '0.0042+0x300',
+    },
+    '17h',
+    '17h30m',
+    ONE,
+    '5m',
+  ],
   LangflowRequestsWait: [
     // One request waits at each scrape, at different fronts.
     { 'front_held a': '0+0x8 1 0+0x40', 'front_held b': '0+0x9 2+0x40' },
@@ -179,28 +203,33 @@ describe('the alerts', () => {
 
   test('do not fire in a steady state', { skip: missing }, () => play(STEADY, { '2h': [] }))
 
+  test('do not fire while LangFlow starts for the first time', { skip: missing }, () =>
+    play({ ...STEADY, 'gate_open a': '0+0x7 1+0x800' }, { '1m45s': [], '4m': [], '10m': [] }),
+  )
+
   test('do not fire if Prometheus cannot reach a standby that the leader reaches', { skip: missing }, () =>
     play({ ...STEADY, 'could_take_over b': '1+0x8 stale' }, { '25m': [] }),
   )
 
-  for (const [name, [series, quiet, fires, of = ONE]] of Object.entries(CASES))
+  for (const [name, [series, quiet, fires, of = ONE, interval]] of Object.entries(CASES))
     test(`${name} fires on time and alone`, { skip: missing }, () => {
       const { annotations } = alerts.get(alertOf(name))!
       // A missing label would leave a gap in the summary.
       for (const [, label] of annotations.summary.matchAll(/\$labels\.(\w+)/g)) assert.ok(label! in of, label)
-      return play({ ...STEADY, ...series }, { [quiet]: [], [fires]: [firing(alertOf(name), of)] })
+      return play({ ...STEADY, ...series }, { [quiet]: [], [fires]: [firing(alertOf(name), of)] }, interval)
     })
 
-  for (const [when, series, silent] of [
-    ['if no LangFlow has ever reported', { up: '1+0x40' }, [{}]],
+  for (const [when, series, silent, names] of [
+    ['if no LangFlow has ever reported', { up: '1+0x40' }, [{}], ['LangflowReportsNothing']],
     [
       'for each LangFlow if all fall silent',
       all(/./, '1+0x8 stale'),
       [ONE, { namespace: 'flows', lease: 'two' }, { namespace: 'others', lease: 'one' }],
+      ['LangflowBudgetBurnsFast', 'LangflowReportsNothing'],
     ],
   ] as const)
     test(`LangflowReportsNothing fires ${when}`, { skip: missing }, () =>
-      play(series, { '6m': silent.map((of) => firing('LangflowReportsNothing', of)) }),
+      play(series, { '6m': silent.flatMap((of) => names.map((name) => firing(name, of))) }),
     )
 
   function firing(alertname: string, of: Labels): string {
@@ -210,10 +239,11 @@ describe('the alerts', () => {
   async function play(
     series: Readonly<Record<string, string>>,
     moments: Readonly<Record<string, readonly string[]>>,
+    interval = '15s',
   ): Promise<void> {
     const file = join(dir, 'case.yaml')
     const one = {
-      interval: '15s',
+      interval,
       input_series: Object.entries(series).map(([name, values]) => ({ series: seriesOf(name), values })),
       promql_expr_test: Object.entries(moments).map(([eval_time, alerts]) => ({
         expr: 'max without (alertstate) (ALERTS{alertstate="firing"})',
@@ -221,7 +251,7 @@ describe('the alerts', () => {
         exp_samples: alerts.map((labels) => ({ labels, value: 1 })),
       })),
     }
-    writeFileSync(file, stringify({ rule_files: [RULES], evaluation_interval: '15s', tests: [one] }))
+    writeFileSync(file, stringify({ rule_files: [RULES], evaluation_interval: interval, tests: [one] }))
     await run('promtool', ['test', 'rules', file]).catch(({ stdout, stderr }) =>
       assert.fail(`${stdout}${stderr}`),
     )
@@ -234,8 +264,8 @@ const labelsOf = (labels: Labels) =>
     .join()
 
 function seriesOf(short: string): string {
-  const [, metric, own = '', target] = /^(\w+)(?:\{(.+)\})?(?: (\S+))?$/.exec(short)!
-  if (target === undefined) return metric!
+  const [, metric, own = '', target] = /^([\w:]+)(?:\{(.+)\})?(?: (\S+))?$/.exec(short)!
+  if (target === undefined) return short
   const labels = [own, labelsOf(targetOf(target))]
   if (metric === 'leader_election_master_status' && own === '')
     labels.push(`name="${target === 'x' ? 'two' : 'one'}"`)

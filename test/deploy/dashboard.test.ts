@@ -13,7 +13,7 @@ import { dashboard, dashboardQueries, filled, metricsIn, rules } from './queries
 const run = promisify(execFile)
 const missing = hasPrometheus() ? false : 'SKIPPED: install prometheus (with promtool) to parse the queries'
 if (missing) console.error(missing)
-const VALUES = { namespace: 'flows', lease: 'one', pod: 'a|b', __rate_interval: '1m' }
+const VALUES = { namespace: 'flows', lease: 'one', pod: 'a|b', __rate_interval: '1m', __range: '30d' }
 /** Labels that Prometheus adds to each series of a pod. */
 const TARGET = ['namespace', 'pod']
 const board = dashboard()
