@@ -1,12 +1,12 @@
-// sbom.mjs ROOT < NPM_SBOM: prints the image's bill of materials as CycloneDX JSON: the packages from `npm sbom`, node with its
-// built-in components, and the Debian packages that collect.sh listed below ROOT.
+// sbom.mjs [ROOT] < NPM_SBOM: prints a bill of materials as CycloneDX JSON: the packages from `npm sbom`, node with its built-in
+// components, and for the image the Debian packages that collect.sh listed below ROOT.
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 
+const STATUS = 'var/lib/dpkg/status.d'
 const [root] = process.argv.slice(2)
-const status = join(root, 'var/lib/dpkg/status.d')
-const [, release] = readFileSync(join(root, 'etc/os-release'), 'utf8').match(/^VERSION_ID="?([^"\n]+)/m)
+const read = (file) => readFileSync(join(root, file), 'utf8')
 const bill = JSON.parse(await text(process.stdin))
 const program = bill.metadata.component
 // npm writes the name of a directory. A serial number and a time would make two builds of the same sources differ.
@@ -15,7 +15,7 @@ program.type = 'application'
 delete bill.serialNumber
 delete bill.metadata.timestamp
 
-const added = [node(), ...readdirSync(status).sort().map(debian)]
+const added = [node(), ...(root === undefined ? [] : readdirSync(join(root, STATUS)).sort().map(debian))]
 bill.components.push(...added)
 bill.dependencies.push(...added.map((component) => ({ ref: component['bom-ref'], dependsOn: [] })))
 bill.dependencies
@@ -42,7 +42,8 @@ function node() {
 }
 
 function debian(file) {
-  const record = readFileSync(join(status, file), 'utf8')
+  const [, release] = read('etc/os-release').match(/^VERSION_ID="?([^"\n]+)/m)
+  const record = read(join(STATUS, file))
   const field = (name) => record.match(new RegExp(`^${name}: (.*)$`, 'm'))?.[1]
   const [name, version] = [field('Package'), field('Version')]
   const architecture = field('Architecture')
