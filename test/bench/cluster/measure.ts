@@ -1,283 +1,192 @@
-// The program that npm run bench:cluster runs inside a cluster. It measures, from a client's view, each kind of takeover with a
-// real LangFlow on PostgreSQL: in front mode, in readiness mode, and with two LangFlows of a plain Deployment without
-// langflow-leader. Then it writes its part of docs/evidence/takeovers.md.
+// The program that npm run bench:cluster runs inside a cluster. It plays each kind of failure and of planned change while a client
+// runs a flow through the Service, with the real LangFlow on PostgreSQL and the chart's defaults, and compares one replica without
+// langflow-leader, a cold standby and a warm one. Then it writes its part of docs/evidence/takeovers.md.
 //
 // usage: measure.ts [--results FILE] [ROW...] [N]
-//   ROW             measure only rows with this prefix, such as front/Deployment/2/rollout or plain/, and print to stdout
-//   N               rounds per row (default: 5); with 0, only write the tables from FILE
-//   --results FILE  append each round to FILE, and write the tables of all rounds in it, so that short runs add up
+//   ROW             measure only rows with this prefix, such as warm/rollout or one/, and print to stdout
+//   N               rounds per row (default: 5); with 0, only write the table from FILE
+//   --results FILE  append each round to FILE, and write the table of all rounds in it, so that short runs add up
+import { execFileSync } from 'node:child_process'
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import type { Lease } from '../../../agent/lease/lease.ts'
-import { historyOf } from '../../../agent/lease/lease-history.ts'
 import { ANY_POD, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
 import { readProcesses } from '../../../agent/processes/proc.ts'
-import { Installation, type InstallationOptions } from '../../cluster/installation.ts'
+import { runFlows } from '../../cluster/echo-flow.ts'
+import { Installation } from '../../cluster/installation.ts'
 import { isReady, Kube, type Pod } from '../../cluster/kube.ts'
 import { killContainers, nodeProgram, processesOf } from '../../cluster/processes.ts'
-import { fitToNode, LANGFLOW, type Workload } from '../../cluster/workload.ts'
+import { fitToNode, LANGFLOW, plainLangflow } from '../../cluster/workload.ts'
+import { workloadOf } from '../../deploy/consistency.ts'
 import { rendered } from '../../deploy/helm.ts'
-import { type Manifest, named } from '../../deploy/manifests.ts'
-import { type Call, Client } from '../../harness/client.ts'
-import { API_KEY, ECHO_PATH, flowRequest, outputOf } from '../../harness/langflow.ts'
+import type { Manifest } from '../../deploy/manifests.ts'
 import { table } from '../../harness/report.ts'
 import { mono, until } from '../../harness/wait.ts'
 import { withPart } from '../page-parts.ts'
 import { percentile } from '../percentiles.ts'
-import { EventStreams } from './event-streams.ts'
-import { PHASES, type Phases, takeoversAfter } from './phases.ts'
 
-const MODES = ['front', 'readiness', 'plain'] as const
-type Mode = (typeof MODES)[number]
+const GROUPS = {
+  one: 'one replica without langflow-leader',
+  cold: 'cold standby',
+  warm: 'warm standby',
+} as const
+type Group = keyof typeof GROUPS
 
 /** The order of measurements. Those that kill processes come last. */
-const CAUSES = [
-  'switchover',
-  'rollout',
-  'eviction',
-  'delete-pod',
-  'worker-killed',
-  'replica-killed',
-  'api-frozen',
-] as const
-type Cause = (typeof CAUSES)[number]
-
-/** The causes after which no request fails in front mode. If one fails, the logs are printed. */
-const UNNOTICED: ReadonlySet<Cause> = new Set<Cause>(['switchover', 'rollout', 'eviction', 'delete-pod'])
-
-interface Group {
-  readonly mode: Mode
-  readonly kind: 'Deployment' | 'StatefulSet'
-  readonly replicas: number
-  readonly causes: readonly Cause[]
-}
-
-const GROUPS: readonly Group[] = [
-  ...MODES.map((mode) => ({
-    ...{ mode, kind: 'Deployment' as const, replicas: 2 },
-    causes: CAUSES.filter((cause) => mode !== 'plain' || cause !== 'switchover'),
-  })),
-  { mode: 'front', kind: 'Deployment', replicas: 3, causes: ['rollout'] },
-  { mode: 'front', kind: 'StatefulSet', replicas: 2, causes: ['rollout'] },
-]
+const CAUSES = {
+  switchover: 'switchover',
+  rollout: 'rollout',
+  'delete-pod': 'pod deleted',
+  'worker-killed': 'worker killed',
+  'langflow-killed': 'LangFlow’s container killed',
+  'api-away': 'API server away for 60 s',
+  'node-lost': 'node lost',
+} as const
+type Cause = keyof typeof CAUSES
 
 const PAGE = join(import.meta.dirname, '../../../docs/evidence/takeovers.md')
-const STREAMS = 10
 /** Enough for the start of two LangFlows on two cores. */
 const SETTLED_MS = 300_000
-/** Enough for a takeover to end, even if no event shows its start, and for late failures to arrive. */
-const LASTS_MS = 20_000
+/** Enough for each effect of a cause to begin, and then for each late failure to arrive. */
+const BEGINS_MS = 5_000
 const AFTER_MS = 3_000
-/** Longer than any lease duration. */
-const PATIENCE_MS = 40_000
-const FROZEN_MS = 12_000
-/** Time between two requests. Each runs a flow, so none can be retried. */
-const EVERY_MS = 200
-const SAID = 'who is there?'
-const FLOW = join(import.meta.dirname, '../../harness/flows/echo-flow.py')
-const WORKLOAD: Workload = {
-  ...LANGFLOW,
-  prepare(deployment, collector) {
-    const beside = LANGFLOW.prepare(deployment, collector)
-    named<Manifest['spec']>(deployment.spec.template.spec.containers, 'langflow').env.push(
-      { name: 'LANGFLOW_API_KEY_SOURCE', value: 'env' },
-      { name: 'LANGFLOW_API_KEY', value: API_KEY },
-      { name: 'LANGFLOW_SKIP_AUTH_AUTO_LOGIN', value: 'true' },
-    )
-    return beside
-  },
+const AWAY_MS = 60_000
+/** Without the kubelet's renewals, Kubernetes takes the only node for lost after 40 s, and every pod out of the Service. */
+const LOST_MS = 30_000
+/** Two runs a second. A front may hold a request for 60 s. */
+const EVERY_MS = 500
+const PATIENCE_MS = 70_000
+
+/** One node can't show that Kubernetes starts a pod elsewhere, and a cold LangFlow serves only after LOST_MS. */
+const UNMEASURED: readonly string[] = ['one/switchover', 'one/node-lost', 'cold/node-lost']
+
+async function manifestsOf(group: Group): Promise<Manifest[]> {
+  const standby = group === 'cold' ? 'cold' : 'warm'
+  const { manifests } = await rendered({ standby, database: { trial: true }, storage: { type: 'none' } })
+  fitToNode(manifests)
+  return group === 'one' ? withoutLeader(manifests) : manifests
 }
 
-function optionsOf({ mode, kind, replicas }: Group): InstallationOptions {
-  if (mode === 'plain') return { workload: WORKLOAD, adopt: installPlain }
-  const values = { kind, replicas, standby: 'warm', database: { trial: true } }
-  return { workload: WORKLOAD, values, file: mode === 'front' ? 'langflow-production.yaml' : 'langflow.yaml' }
+/** The chart's LangFlow with its settings and volumes, as its users run it alone. */
+function withoutLeader(manifests: readonly Manifest[]): Manifest[] {
+  const deployment = workloadOf(manifests)
+  const { spec } = deployment.spec.template
+  const [{ command: _, ...langflow }] = spec.containers
+  const probe = (path: string, periodSeconds: number, failureThreshold: number) => ({
+    httpGet: { path, port: 7860 },
+    ...{ periodSeconds, failureThreshold },
+  })
+  const container = {
+    ...langflow,
+    args: ['langflow', 'run', '--host', '0.0.0.0', '--port', '7860'],
+    startupProbe: probe('/health_check', 1, 300),
+    readinessProbe: probe('/health_check', 1, 3),
+    livenessProbe: probe('/health', 10, 3),
+  }
+  Object.assign(deployment.spec, { replicas: 1, strategy: { type: 'Recreate' }, minReadySeconds: 0 })
+  Object.assign(spec, { initContainers: [], containers: [container], serviceAccountName: 'default' })
+  const [, service] = plainLangflow()
+  const beside = manifests.filter(({ kind, metadata: { name } }) => {
+    return (kind === 'Secret' || name.startsWith('langflow-postgresql')) && kind !== 'NetworkPolicy'
+  })
+  return [...beside, service as Manifest, deployment]
 }
 
-/** Installs two active LangFlows in a plain Deployment on one database. */
-async function installPlain(one: Installation, plain: readonly Manifest[]): Promise<void> {
-  const [deployment] = plain
-  const { manifests } = await rendered({ database: { trial: true }, storage: { type: 'none' } })
-  const database = manifests.filter(({ metadata: { name } }) => name.startsWith('langflow-postgresql'))
-  fitToNode(database)
-  const from = { secretKeyRef: { name: 'langflow-postgresql', key: 'database-url' } }
-  const container = deployment?.spec.template.spec.containers[0]
-  container.env.push(
-    { name: 'LANGFLOW_DATABASE_URL', valueFrom: from },
-    { name: 'LANGFLOW_SECRET_KEY', value: Buffer.alloc(32, 7).toString('base64url') },
-  )
-  container.readinessProbe = { httpGet: { path: '/health_check', port: 7860 }, periodSeconds: 1 }
-  container.args = ['langflow', 'run', '--host', '0.0.0.0', '--backend-only']
-  // Otherwise, Kubernetes sets LANGFLOW_PORT for the Service, and so overwrites LangFlow's own setting.
-  if (deployment) deployment.spec.template.spec.enableServiceLinks = false
-  if (deployment) delete deployment.spec.minReadySeconds
-  await one.apply(database)
-  await one.kubectl('rollout', 'status', 'statefulset/langflow-postgresql', `--timeout=${SETTLED_MS}ms`)
-  // One replica first, because two that make the tables of an empty database at the same time disturb each other.
-  const { replicas } = deployment?.spec ?? {}
-  if (deployment) deployment.spec.replicas = 1
-  await one.apply(plain)
-  await one.kubectl('rollout', 'status', one.name, `--timeout=${SETTLED_MS}ms`)
-  await one.kubectl('scale', one.name, `--replicas=${replicas}`)
-}
-
-/** An installation to measure, with its clients. */
-class Subject {
-  readonly one: Installation
-  readonly group: Group
-  readonly streams: EventStreams
-  private constructor(one: Installation, group: Group, token: string) {
-    this.one = one
-    this.group = group
-    const headers = { authorization: `Bearer ${token}` }
-    this.streams = new EventStreams(STREAMS, `${one.url}/api/v1/mcp/sse`, headers)
-  }
-
-  static async start(kube: Kube, group: Group): Promise<Subject> {
-    const one = await Installation.start(kube, optionsOf(group))
-    await settled(one, group)
-    const answer = await fetch(`${one.url}/api/v1/auto_login`)
-    const { access_token: token } = (await answer.json()) as { access_token: string }
-    await installFlow(one, token)
-    await one.client.stop()
-    const target = { to: 'langflow', url: `${one.url}${ECHO_PATH}` }
-    const read = (text: string) => {
-      if (outputOf(text) !== SAID) throw new Error('the answer is not the output of the flow')
-      return { replica: '', epoch: 0, pid: 0, mono: mono() }
-    }
-    const asked = flowRequest(SAID)
-    one.client = new Client({ everyMs: EVERY_MS, withinMs: PATIENCE_MS, target: () => target, asked, read })
-    return new Subject(one, group, token)
-  }
-
-  async close(): Promise<void> {
-    this.streams.close()
-    await this.one.close()
-  }
-
-  async measure(cause: Cause): Promise<Measured> {
-    const { one, group, streams } = this
-    const { client } = one
-    await settled(one, group)
-    await until('all streams are open', () => streams.open === STREAMS, SETTLED_MS)
-    const [from, before, { epoch }] = [mono(), streams.counts, one.lease]
-    await this.play(cause)
-    await sleep(LASTS_MS)
-    await settled(one, group)
-    await sleep(AFTER_MS)
-    const calls = client.calls.filter(({ sentAt }) => sentAt >= from)
-    const after = streams.counts
-    return {
-      takeovers: group.mode === 'plain' ? [] : await this.takeoversAfter(epoch, calls),
-      calls: calls.length,
-      failed: calls.filter(({ failure }) => failure !== null).length,
-      longestWaitMs: Math.max(...calls.map(({ sentAt, endedAt }) => endedAt - sentAt)),
-      longestSilenceMs: client.since(from).longestSilenceMs,
-      failures: client.since(from).failures,
-      cut: after.cut - before.cut,
-      ended: after.ended - before.ended,
-      refused: after.refused - before.refused,
-    }
-  }
-
-  private async takeoversAfter(epoch: number, calls: readonly Call[]): Promise<Phases[]> {
-    const { kube, namespace, logs } = this.one
-    const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/langflow-leader-lock`
-    const lease = await kube.get<Lease>(path)
-    const logOf = (pod: string) => logs.ours(pod)
-    return takeoversAfter(epoch, {
-      terms: historyOf(lease),
-      logOf,
-      calls,
-      wallAtMono0: Date.now() - mono(),
-    })
-  }
-
-  private async play(cause: Cause): Promise<void> {
-    const { one, group } = this
-    if (cause === 'switchover') {
-      await one.kubectl('annotate', 'lease/langflow-leader-lock', `${SWITCHOVER_TO}=${ANY_POD}`)
-      return
-    }
-    if (cause === 'rollout') {
-      await one.changeTemplate()
-      return
-    }
-    if (cause === 'api-frozen') {
-      const { pid } = nodeProgram('kube-apiserver')
-      process.kill(pid, 'SIGSTOP')
-      await sleep(FROZEN_MS)
-      process.kill(pid, 'SIGCONT')
-      return
-    }
-    const victim = group.mode === 'plain' ? (await one.pods())[0] : await one.leader()
-    if (victim === undefined) throw new Error('the installation has no pod')
-    const { name } = victim.metadata
-    if (cause === 'delete-pod') await one.kubectl('delete', 'pod', name, '--wait=false')
-    else if (cause === 'eviction') await evict(one, name)
-    else if (cause === 'worker-killed') process.kill(workerOf(victim), 'SIGKILL')
-    else killContainers(victim)
-  }
-}
-
-interface Measured {
-  readonly takeovers: readonly Phases[]
+/** One round of the measurement, as a line in the file of results. */
+interface Round {
+  readonly row: string
+  readonly commit: string
+  readonly date: string
+  readonly bcryptMs: number
   readonly calls: number
   readonly failed: number
-  readonly longestWaitMs: number
-  readonly longestSilenceMs: number
+  readonly silenceMs: number
   readonly failures: Readonly<Record<string, number>>
-  readonly cut: number
-  readonly ended: number
-  readonly refused: number
 }
 
-async function settled(one: Installation, { mode, replicas }: Group): Promise<void> {
-  if (mode !== 'plain') await one.settled(replicas, SETTLED_MS)
-  else {
-    const areReady = async () => {
-      const pods = await one.pods().catch(() => [])
-      return pods.length === replicas && pods.every(isReady)
-    }
-    await until('all pods are Ready', areReady, SETTLED_MS)
+async function start(kube: Kube, group: Group): Promise<Installation> {
+  const workload = { ...LANGFLOW, prepare: () => [], withinMs: PATIENCE_MS, startMs: SETTLED_MS }
+  const adopt = async (one: Installation) => one.apply(await manifestsOf(group))
+  const one = await Installation.start(kube, { traffic: 'front', workload, adopt })
+  await settled(one, group)
+  await runFlows(one, EVERY_MS, PATIENCE_MS)
+  return one
+}
+
+async function measure(
+  one: Installation,
+  group: Group,
+  cause: Cause,
+): Promise<Omit<Round, 'row' | keyof Place>> {
+  await settled(one, group)
+  const from = mono()
+  const recovered = await play(one, group, cause)
+  await sleep(BEGINS_MS)
+  await settled(one, group)
+  await sleep(AFTER_MS)
+  const { calls, failed, longestSilenceMs, failures } = one.client.since(from)
+  await recovered()
+  return { calls, failed, silenceMs: longestSilenceMs, failures }
+}
+
+/** Resolves to what follows the measurement: after a crash, a new pod, since Kubernetes delays each further restart. */
+async function play(one: Installation, group: Group, cause: Cause): Promise<() => Promise<unknown>> {
+  const victim = group === 'one' ? ((await one.pods())[0] as Pod) : await one.leader()
+  const { name } = victim.metadata
+  const renewed = async () => {
+    await one.kubectl('delete', 'pod', name, '--ignore-not-found')
+    await settled(one, group)
   }
-  await one.available(mode === 'readiness' ? 1 : replicas)
-  await until(
-    'no pod is terminating',
-    async () => {
-      const pods = await one.pods().catch(() => [])
-      return (
-        pods.length === replicas && pods.every(({ metadata }) => metadata.deletionTimestamp === undefined)
-      )
-    },
-    SETTLED_MS,
-  )
+  const nothing = async () => {}
+  switch (cause) {
+    case 'switchover':
+      await one.kubectl('annotate', 'lease/langflow-leader-lock', `${SWITCHOVER_TO}=${ANY_POD}`)
+      return nothing
+    case 'rollout':
+      await one.changeTemplate()
+      return nothing
+    case 'delete-pod':
+      await one.kubectl('delete', 'pod', name, '--wait=false')
+      return nothing
+    case 'worker-killed':
+      process.kill(workerOf(victim), 'SIGKILL')
+      return renewed
+    case 'langflow-killed':
+      for (const { pid } of processesOf(victim, 'langflow')) process.kill(pid, 'SIGKILL')
+      return renewed
+    case 'api-away':
+      await paused('kube-apiserver', AWAY_MS, () => {})
+      return nothing
+    case 'node-lost':
+      await paused('kubelet', LOST_MS, () => killContainers(victim))
+      return renewed
+  }
 }
 
-/** Installs the flow `echo`, made from the components of the LangFlow in the cluster. */
-async function installFlow(one: Installation, token: string): Promise<void> {
-  const [pod] = await one.pods()
-  const exec = ['exec', '--stdin', pod?.metadata.name ?? '', '--container=langflow', '--']
-  const script = 'python - /tmp/echo.json >&2 && cat /tmp/echo.json'
-  const written = await one.kube.kubectl(
-    [`--namespace=${one.namespace}`, ...exec, 'sh', '-c', script],
-    readFileSync(FLOW, 'utf8'),
-  )
-  const answer = await fetch(`${one.url}/api/v1/flows/`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
-    body: written,
-  })
-  if (!answer.ok) throw new Error(`LangFlow refused the flow: ${answer.status} ${await answer.text()}`)
+async function paused(program: string, forMs: number, act: () => void): Promise<void> {
+  const { pid } = nodeProgram(program)
+  process.kill(pid, 'SIGSTOP')
+  try {
+    act()
+    await sleep(forMs)
+  } finally {
+    process.kill(pid, 'SIGCONT')
+  }
 }
 
-/** Evicts a pod, as a drain does. */
-async function evict(one: Installation, name: string): Promise<void> {
-  const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name, namespace: one.namespace } }
-  const path = `/api/v1/namespaces/${one.namespace}/pods/${name}/eviction`
-  await one.kube.kubectl(['create', '--raw', path, '-f', '-'], JSON.stringify(eviction))
+async function settled(one: Installation, group: Group): Promise<void> {
+  const replicas = group === 'one' ? 1 : 2
+  if (group !== 'one') await one.settled(replicas, SETTLED_MS)
+  const isSettled = async () => {
+    const pods = await one.pods().catch(() => [])
+    const isLive = (pod: Pod) => isReady(pod) && pod.metadata.deletionTimestamp === undefined
+    return pods.length === replicas && pods.every(isLive)
+  }
+  await until('all pods are Ready, and none is terminating', isSettled, SETTLED_MS)
+  const from = mono()
+  await until('an answer through the Service', () => one.client.answered(from) > 0, SETTLED_MS)
 }
 
 /** The LangFlow process that serves: its parent is a Python process of LangFlow, and it has no such child. */
@@ -292,55 +201,65 @@ function workerOf(pod: Pod): number {
   return worker[0]
 }
 
-/** The median and, in brackets, the longest. */
-function seconds(times: readonly number[]): string {
-  return `${(percentile(times, 0.5) / 1000).toFixed(2)} s (${(Math.max(...times) / 1000).toFixed(2)})`
+/** Where and on what a round was measured. */
+type Place = Pick<Round, 'commit' | 'date' | 'bcryptMs'>
+
+/** The time of one bcrypt with cost 12, which LangFlow's login takes, as a measure of the machine. */
+function placeOf(): Place {
+  const script =
+    'import bcrypt,time;t=time.time();bcrypt.hashpw(b"x",bcrypt.gensalt(12));print((time.time()-t)*1000)'
+  const { LANGFLOW_PYTHON: python = 'python3' } = process.env
+  const bcryptMs = Math.round(Number(execFileSync(python, ['-c', script], { encoding: 'utf8' })))
+  const git = ['-c', 'safe.directory=*', 'rev-parse', '--short=8', 'HEAD']
+  const commit = execFileSync('git', git, { encoding: 'utf8', cwd: import.meta.dirname }).trim()
+  return { commit, date: new Date().toISOString().slice(0, 10), bcryptMs }
 }
 
-/** One round of the measurement, as a line in the file of results. */
-interface Round {
-  readonly row: string
-  readonly kubernetes: string
-  readonly measured: Measured
+async function measureAll(
+  names: readonly string[],
+  times: number,
+  done: (round: Round) => void,
+): Promise<void> {
+  const kube = new Kube()
+  for (const group of Object.keys(GROUPS) as Group[]) {
+    const causes = (Object.keys(CAUSES) as Cause[]).filter((cause) => names.includes(`${group}/${cause}`))
+    if (causes.length === 0) continue
+    const one = await start(kube, group)
+    try {
+      for (const cause of causes)
+        for (let n = 0; n < times; n++)
+          done({ row: `${group}/${cause}`, ...placeOf(), ...(await measure(one, group, cause)) })
+    } catch (error) {
+      process.exitCode = 1
+      process.stderr.write(`${(error as Error).stack}\n${await one.evidence()}\n`)
+    } finally {
+      await one.close()
+    }
+  }
+  await kube.close()
 }
 
-function rowOf([name, all]: [string, readonly Round[]]): string[] {
-  const rounds = all.map(({ measured }) => measured)
-  const each = (of: (one: Measured) => number) => rounds.map(of).join(', ')
+function textOf(rounds: readonly Round[]): string {
+  const cellOf = (group: string, cause: string) => {
+    const all = rounds.filter(({ row }) => row === `${group}/${cause}`)
+    if (all.length === 0) return '-'
+    const sum = (of: (round: Round) => number) => all.map(of).reduce((a, b) => a + b)
+    const silences = all.map(({ silenceMs }) => silenceMs)
+    const [median, max] = [percentile(silences, 0.5), Math.max(...silences)].map((ms) =>
+      (ms / 1000).toFixed(1),
+    )
+    return `${median}, ${max} s; ${sum(({ failed }) => failed)} of ${sum(({ calls }) => calls)} (n = ${all.length})`
+  }
+  const rows = Object.entries(CAUSES).map(([cause, name]) => [
+    name,
+    ...Object.keys(GROUPS).map((group) => cellOf(group, cause)),
+  ])
+  const each = (of: (round: Round) => string) => [...new Set(rounds.map(of))].sort().join(', ')
+  const bcrypt = rounds.map(({ bcryptMs }) => bcryptMs)
   return [
-    ...labelsOf(name),
-    String(all.length),
-    rounds.map(({ failed, calls }) => `${failed} of ${calls}`).join(', '),
-    seconds(rounds.map(({ longestWaitMs }) => longestWaitMs)),
-    seconds(rounds.map(({ longestSilenceMs }) => longestSilenceMs)),
-    each(({ ended }) => ended),
-    each(({ cut }) => cut),
-    each(({ refused }) => refused),
-  ]
-}
-
-/** The row of phases, or no row if no takeover was recorded. */
-function phaseRowOf([name, all]: [string, readonly Round[]]): string[][] {
-  const takeovers = all.flatMap(({ measured }) => measured.takeovers)
-  if (takeovers.length === 0) return []
-  const cells = (Object.keys(PHASES) as (keyof Phases)[]).map((phase) => {
-    const known = takeovers.flatMap((one) => one[phase] ?? [])
-    return known.length === 0 ? '-' : seconds(known)
-  })
-  return [[...labelsOf(name), String(takeovers.length), ...cells]]
-}
-
-function labelsOf(name: string): string[] {
-  const [mode = '', kind = '', replicas = '', cause = ''] = name.split('/')
-  return [mode, `${kind}, ${replicas}`, cause]
-}
-
-function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  return table(
-    head,
-    head.map((_, n) => (n < 3 ? '-' : '-:')),
-    rows,
-  )
+    `\`npm run bench:cluster\`: commit ${each(({ commit }) => commit)}, ${each(({ date }) => date)}, ${cpus().length} cores (${cpus()[0]?.model.trim()}), bcrypt with cost 12 ${percentile(bcrypt, 0.5)} ms. Each cell: the longest time without an answer (median, max of n rounds), and the failed runs of a flow, sent twice a second without a retry.`,
+    table(['', ...Object.values(GROUPS)], ['-', '-:', '-:', '-:'], rows),
+  ].join('\n\n')
 }
 
 const { values: options, positionals: wanted } = parseArgs({
@@ -348,57 +267,24 @@ const { values: options, positionals: wanted } = parseArgs({
   options: { results: { type: 'string' } },
 })
 const times = /^\d+$/.test(wanted.at(-1) ?? '') ? Number(wanted.pop()) : 5
-const nameOf = ({ mode, kind, replicas }: Group, cause: Cause) => `${mode}/${kind}/${replicas}/${cause}`
-const isWanted = (name: string) => wanted.length === 0 || wanted.some((one) => name.startsWith(one))
+const { results } = options
 const rounds: Round[] = []
-if (options.results !== undefined && existsSync(options.results))
-  for (const line of readFileSync(options.results, 'utf8').trim().split('\n'))
-    rounds.push(JSON.parse(line) as Round)
-if (times > 0) await measureAll()
-
-async function measureAll(): Promise<void> {
-  const kube = new Kube()
-  const { gitVersion: kubernetes } = await kube.get<{ gitVersion: string }>('/version')
-  for (const group of GROUPS) {
-    const causes = group.causes.filter((cause) => isWanted(nameOf(group, cause)))
-    if (causes.length === 0) continue
-    const subject = await Subject.start(kube, group)
-    try {
-      for (const cause of causes)
-        for (let n = 0; n < times; n++) {
-          const round = { row: nameOf(group, cause), kubernetes, measured: await subject.measure(cause) }
-          rounds.push(round)
-          if (UNNOTICED.has(cause) && group.mode === 'front' && round.measured.failed > 0)
-            process.stderr.write(`${await subject.one.evidence()}\n`)
-          const line = `${JSON.stringify(round)}\n`
-          process.stderr.write(line)
-          if (options.results !== undefined) appendFileSync(options.results, line)
-        }
-    } catch (error) {
-      process.exitCode = 1
-      process.stderr.write(`${(error as Error).stack}\n${await subject.one.evidence()}\n`)
-    } finally {
-      await subject.close()
-    }
-  }
-  await kube.close()
-}
-
-// The rows have the order of GROUPS, not the order of the measurements.
-const byName = GROUPS.flatMap((group) => group.causes.map((cause) => nameOf(group, cause))).flatMap(
-  (name): [string, Round[]][] => {
-    const all = rounds.filter(({ row }) => row === name)
-    return all.length === 0 ? [] : [[name, all]]
-  },
-)
-const head = ['mode', 'workload', 'cause', 'n']
-const ends = ['failed', 'longest wait', 'longest silence', 'streams ended', 'cut', 'not opened']
-const versions = [...new Set(rounds.map(({ kubernetes }) => kubernetes))].join(', ')
-const text = [
-  `\`npm run bench:cluster\` writes this part, on a cluster of one node with two cores (date: ${new Date().toISOString().slice(0, 10)}; Kubernetes: ${versions}), with LangFlow 1.13.0 on PostgreSQL. A client runs a flow ${1000 / EVERY_MS} times a second through the Service (\`POST ${ECHO_PATH}\`), on a new connection each time, without retries. It also keeps ten SSE streams of LangFlow's MCP server open, and opens each again when it ends. Times: median and, in brackets, the longest. \`front\` is deploy/production, \`readiness\` deploy/base with warm standbys, \`plain\` two active LangFlows without langflow-leader. Streams *ended* had their proper end; streams *cut* did not.`,
-  tableOf([...head, ...ends], byName.map(rowOf)),
-  'The phases of each takeover, from the Lease and the logs. Each phase counts from the end of the one before: the leader drains, stops LangFlow and releases the Lease; the next leader detects the release, acquires the Lease, starts LangFlow and finds it healthy; the first client gets its answer.',
-  tableOf([...head, ...Object.values(PHASES)], byName.flatMap(phaseRowOf)),
-].join('\n\n')
-if (wanted.length > 0) process.stdout.write(`${text}\n`)
-else writeFileSync(PAGE, withPart(existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '', 'rollouts', text))
+if (results !== undefined && existsSync(results))
+  for (const line of readFileSync(results, 'utf8').trim().split('\n')) rounds.push(JSON.parse(line) as Round)
+const all = Object.keys(GROUPS).flatMap((group) => Object.keys(CAUSES).map((cause) => `${group}/${cause}`))
+const names = all
+  .filter((name) => !UNMEASURED.includes(name))
+  .filter((name) => wanted.length === 0 || wanted.some((one) => name.startsWith(one)))
+if (times > 0)
+  await measureAll(names, times, (round) => {
+    rounds.push(round)
+    const line = `${JSON.stringify(round)}\n`
+    process.stderr.write(line)
+    if (results !== undefined) appendFileSync(results, line)
+  })
+if (wanted.length > 0) process.stdout.write(`${textOf(rounds)}\n`)
+else
+  writeFileSync(
+    PAGE,
+    withPart(existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '', 'rollouts', textOf(rounds)),
+  )
