@@ -1,32 +1,28 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
-import { helmProgram, type Values } from '../deploy/helm.ts'
+import type { Values } from '../deploy/helm.ts'
 import type { Tally } from '../harness/client.ts'
-import { LangflowUser } from '../harness/langflow-items.ts'
 import { commandsOfReadme } from '../harness/readme.ts'
 import { mono, until } from '../harness/wait.ts'
-import { loggedIn, runFlows } from './echo-flow.ts'
+import { commandsOfGuide, MAKE_KEY, runFlows } from './echo-flow.ts'
 import type { Installation } from './installation.ts'
+import { identityOf } from './kube.ts'
 import { eventsOf } from './leadership.ts'
 import { nodeProgram } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
+import { UserShell } from './user-shell.ts'
 import { LANGFLOW, POSTGRES_IMAGE } from './workload.ts'
 
-const ROOT = join(import.meta.dirname, '../..')
 /** Limit for the pause of clients: LangFlow takes some seconds to stop, and a warm standby some to serve. */
 const AWAY_MS = 15_000
 
 /** Longer than the Lease's duration. The full proof takes ten minutes: OUTAGE_S=600. */
 const OUTAGE_MS = Number(process.env.OUTAGE_S ?? 40) * 1_000
 const RUN_MS = 500
-
-/** Limit for the commands of README, which wait for both pods. */
-const WITHIN_MS = 300_000
 
 /** The chart with the official LangFlow image on PostgreSQL, installed with the commands of README. */
 const scenario = scenariosOn({
@@ -37,7 +33,7 @@ const scenario = scenariosOn({
 })
 
 scenario(
-  'with the installation of README, a flow and an API key are there after a failover',
+  'with the installation of README, the first flow runs without a failure while the leader hands over, as its guide says',
   async (one, t) => {
     await one.settled(2, 120_000)
     const leader = await one.leader()
@@ -45,33 +41,30 @@ scenario(
     assert.ok(standby)
     assert.equal((await one.status(standby)).standby.mode, 'warm')
 
-    const user = await loggedIn(one)
-    const { api_key } = await user.make('/api/v1/api_key/', { name: 'quick start' })
-    const { id } = await user.make('/api/v1/flows/', { name: 'kept', data: { nodes: [], edges: [] } })
-    const kept = async () => {
-      const text = await new LangflowUser(one.url, { 'x-api-key': api_key }).text(`/api/v1/flows/${id}`)
-      assert.equal(JSON.parse(text).name, 'kept')
-    }
-    await kept()
-
     const { epoch } = one.lease
     const from = mono()
-    await one.kubectl('delete', 'pod', leader.metadata.name, '--wait=false')
-    await until(
-      'the former standby serves',
-      async () => {
-        const { traffic, lease } = await one.status(standby)
-        return lease.epoch === epoch + 1 && lease.self && traffic.gate === 'open'
-      },
-      60_000,
-    )
-    const taken = mono()
-    await until('an answer through the Service', () => one.client.answered(taken) > 0, 10_000)
+    using user = await UserShell.open(one)
+    const forward = user.start(commandsOfGuide('port-forward'))
+    await once(forward.stdout, 'data', { signal: AbortSignal.timeout(30_000) })
+    const loop = user.start(MAKE_KEY + commandsOfGuide('while curl'))
+    const lines: string[] = []
+    createInterface(loop.stdout).on('line', (line) => lines.push(line))
+    const nextRun = () => {
+      const { length } = lines
+      return until('a run of the flow', () => lines.length > Math.max(1, length) || loop.exitCode !== null)
+    }
+    await nextRun()
+    await user.run(commandsOfGuide('switchover'))
+    await nextRun()
+    const [key = '', ...runs] = lines
     const tally = one.client.since(from)
-    t.diagnostic(JSON.stringify(tally))
+    t.diagnostic(JSON.stringify({ runs, tally }))
+    assert.match(key, /^sk-/)
+    assert.deepEqual([loop.exitCode, forward.exitCode], [null, null])
+    assert.ok(runs.length > 1 && runs.every((line) => line.startsWith('200 ')))
+    assert.deepEqual([one.lease.holder, one.lease.epoch], [identityOf(standby), epoch + 1])
     assert.ok(tally.longestSilenceMs < AWAY_MS)
     assert.equal(tally.failed, 0)
-    await kept()
   },
 )
 
@@ -142,25 +135,10 @@ const ON_NODE: Values = {
 
 /** Runs the commands of README in the installation's namespace. */
 async function quickStart(one: Installation): Promise<void> {
-  const scratch = mkdtempSync(join(tmpdir(), 'quick-start-'))
-  try {
-    // A user's kubeconfig has a context with a namespace, so this one gets it too.
-    const kubeconfig = join(scratch, 'config')
-    writeFileSync(kubeconfig, await one.kubectl('config', 'view', '--flatten', '--minify'))
-    const context = ['config', 'set-context', '--current', `--namespace=${one.namespace}`]
-    await one.kubectl(`--kubeconfig=${kubeconfig}`, ...context)
-    const values = join(scratch, 'values.json')
-    writeFileSync(values, JSON.stringify(ON_NODE))
-    const PATH = `${dirname(helmProgram(4))}:${process.env.PATH}`
-    const HOMES = { HELM_CACHE_HOME: scratch, HELM_CONFIG_HOME: scratch, HELM_DATA_HOME: scratch }
-    await promisify(execFile)('sh', ['-e', '-c', commands(values)], {
-      cwd: ROOT,
-      env: { ...process.env, ...HOMES, PATH, KUBECONFIG: kubeconfig, REGISTRY: 'docker.io/library' },
-      timeout: WITHIN_MS,
-    })
-  } finally {
-    rmSync(scratch, { recursive: true })
-  }
+  using user = await UserShell.open(one)
+  const values = join(user.directory, 'values.json')
+  writeFileSync(values, JSON.stringify(ON_NODE))
+  await user.run(commands(values))
 }
 
 /** The commands of README that install the chart, with more values. */

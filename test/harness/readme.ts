@@ -1,12 +1,15 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-const README = join(import.meta.dirname, '../../README.md')
+const ROOT = join(import.meta.dirname, '../..')
 
-export function commandsOfReadme(text: string): string {
-  const page = readFileSync(README, 'utf8')
-  const blocks = [...page.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block as string)
+/** The commands of a page in its only block that contains `text`. */
+export function commandsOf(page: string, text: string): string {
+  const content = readFileSync(join(ROOT, page), 'utf8')
+  const blocks = [...content.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block as string)
   const [found, ...others] = blocks.filter((block) => block.includes(text))
-  if (found === undefined || others.length > 0) throw new Error(`README must have one block with ${text}`)
+  if (found === undefined || others.length > 0) throw new Error(`${page} must have one block with ${text}`)
   return found
 }
+
+export const commandsOfReadme = (text: string): string => commandsOf('README.md', text)
