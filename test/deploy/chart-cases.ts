@@ -23,12 +23,12 @@ const example = (file: string): [string, Case] => [
   { values: parse(readFileSync(join(DEPLOY, 'examples', file), 'utf8')) as Values },
 ]
 
-/** The values that a page of the guide proposes, in its block with `mark`. */
-function guide(page: string, mark: string): [string, Case] {
+/** The values that a page of the guide proposes, in its block with `mark`, beside the `least` that it leaves out. */
+function guide(page: string, mark: string, least: Values = LEAST): [string, Case] {
   const text = readFileSync(join(DEPLOY, '../docs/guide', page), 'utf8')
   const blocks = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, block]) => block!)
   const values = parse(blocks.find((block) => block.includes(mark))!) as Values
-  return [`the values of ${page} with ${mark}`, { values: { ...LEAST, ...values } }]
+  return [`the values of ${page} with ${mark}`, { values: { ...least, ...values } }]
 }
 
 /** Each value of the chart is set in at least one of them. */
@@ -238,6 +238,7 @@ export const CASES: Readonly<Record<string, Case>> = {
     ...EXAMPLES.map(example),
     guide('install.md', '# langflow-values.yaml'),
     guide('platforms.md', 'mesh: istio'),
+    guide('state.md', 'PGPASSWORD', { storage: { type: 's3', s3: { bucket: 'files' } } }),
   ]),
 }
 

@@ -275,6 +275,10 @@ describe('a release of the chart', () => {
       assert.match(notes, /rollout status deployment\/flows/)
       // An Ingress without a host has no address to name.
       assert.match(notes, /port-forward service\/flows 7860/)
+      assert.match(
+        notes,
+        /first-flow\.md\n.*curl http:\/\/localhost:7860\/.*\n.*switchover --yes # no run fails/,
+      )
       const secret = await get('secret/flows', '.data')
       assert.match(Buffer.from(JSON.parse(secret)['secret-key'], 'base64').toString(), /^[-\w]{43}=$/)
       const annotations = { 'langflow-leader/history': '[]' }
