@@ -110,7 +110,7 @@ const FIELDS: Readonly<Record<string, readonly (readonly [kind: string, path: st
     ['HTTPRoute', 'spec/rules/0/timeouts', { request: '10m' }],
   ],
   'monitoring by the Prometheus Operator': [
-    ['PrometheusRule', 'spec/groups/0/rules/1/annotations/runbook_url', 'https://wiki/x#langflowisnotserved'],
+    ['PrometheusRule', 'spec/groups/0/rules/3/annotations/runbook_url', 'https://wiki/x#langflowisnotserved'],
   ],
   'the values of platforms.md with mesh: istio': [
     ['Deployment', `${ANNOTATIONS}/traffic.sidecar.istio.io~1excludeOutboundIPRanges`, '10.96.0.1/32'],
