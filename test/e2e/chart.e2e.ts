@@ -134,14 +134,20 @@ describe('the chart', () => {
       const withoutKeys = ({ manifests }: typeof three) =>
         manifests.filter(({ kind, immutable }) => kind !== 'Secret' || !immutable)
       assert.deepEqual(withoutKeys(three), withoutKeys(four), name)
-      const { traffic, standby, leaseName } = await assertConsistent(four.manifests).catch((error) => {
-        throw new Error(`${name}: ${error.message}`, { cause: error })
-      })
+      const { traffic, standby, leaseName, failsafe } = await assertConsistent(four.manifests).catch(
+        (error) => {
+          throw new Error(`${name}: ${error.message}`, { cause: error })
+        },
+      )
       const fullname = workloadOf(four.manifests).metadata.name
       assert.deepEqual(
         [traffic.mode, standby, leaseName],
         [values.traffic ?? 'front', values.standby ?? 'warm', `${fullname}-leader-lock`],
       )
+      // Failsafe delays the first start without a Lease.
+      const isArmed = Number(values.replicas ?? 2) > 1 && (values.lease as Values)?.create !== false
+      const wanted = (values.flags as Values)?.failsafe ?? (isArmed ? 'peers' : 'none')
+      assert.equal(failsafe, wanted, name)
     }
   })
 

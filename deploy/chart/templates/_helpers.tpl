@@ -146,9 +146,9 @@ volumeMounts:
                 fieldPath: metadata.namespace
 {{- end }}
 
-{{- /* The flags with their values. One replica has no other to ask. A cold start takes longer than the default hold timeout. */}}
+{{- /* The flags with their values. One replica has no other to ask. Without a Lease, failsafe delays the first start. A cold start takes longer than the default hold timeout. */}}
 {{- define "langflow.flags" -}}
-{{- $failsafe := ternary (dict "failsafe" "peers" "failsafe-max" "11m") (dict) (gt (int .Values.replicas) 1) }}
+{{- $failsafe := ternary (dict "failsafe" "peers" "failsafe-max" "11m") (dict) (and .Values.lease.create (gt (int .Values.replicas) 1)) }}
 {{- $cold := and (eq .Values.traffic "front") (eq .Values.standby "cold") }}
 {{- toYaml (merge (dict) (.Values.flags | default dict) $failsafe ($cold | ternary (dict "hold-timeout" "60s") (dict))) }}
 {{- end }}
