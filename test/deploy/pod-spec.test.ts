@@ -43,6 +43,8 @@ function variables(traffic: 'readiness' | 'front', standby: 'cold' | 'warm') {
     LEADER_PEERS: 'langflow-members:8090',
     LEADER_TRAFFIC: traffic,
     LEADER_STANDBY: standby,
+    LEADER_FAILSAFE: 'peers',
+    LEADER_FAILSAFE_MAX: '11m',
   }
   return Object.entries(flags).map(([name, value]) => ({ name, value }))
 }

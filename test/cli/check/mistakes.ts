@@ -182,7 +182,10 @@ export const MISTAKES: readonly Mistake[] = [
     m.intoNamespace('langflow')
     setVariable(m.agent, 'LEADER_PEERS', 'langflow-members.other.svc:8090')
   }),
-  warning('peers', 'there is no LEADER_PEERS', (m) => dropVariable(m.agent, 'LEADER_PEERS')),
+  warning('peers', 'there is no LEADER_PEERS', (m) => {
+    dropVariable(m.agent, 'LEADER_PEERS')
+    dropVariable(m.agent, 'LEADER_FAILSAFE')
+  }),
   error('agent-token', 'the mount of the token is missing', (m) => dropMount(m.agent, 'token')),
   error('agent-token', 'the token is for another audience than the API server', (m) => {
     volumeOf(m.pod, 'token').projected.sources[0].serviceAccountToken.audience = 'vault'
