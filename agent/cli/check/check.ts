@@ -52,21 +52,16 @@ const SERVER_RULES: readonly Rule<Facts>[] = [
   },
 ]
 
+const ALL = each((one) => one)
+const INSTALLED = each(asInstalled)
+
 export const CATALOGUE: readonly Entry[] = [
   ...entries('Kubernetes', SERVER_RULES, (facts) => [[() => facts, null]]),
-  ...entries(
-    'State',
-    STATE_RULES,
-    each((one) => one),
-  ),
-  ...entries(
-    'Pods',
-    POD_RULES,
-    each((one) => one),
-  ),
-  ...entries('Agents', [...AGENT_RULES, ...MOUNT_RULES], each(asInstalled)),
-  ...entries('Lease and network', [...LEASE_RULES, ...NETWORK_RULES], each(asInstalled)),
-  ...entries('Rollouts and replicas', ROLLOUT_RULES, each(asInstalled)),
+  ...entries('State', STATE_RULES, ALL),
+  ...entries('Pods', POD_RULES, ALL),
+  ...entries('Agents', [...AGENT_RULES, ...MOUNT_RULES], INSTALLED),
+  ...entries('Lease and network', [...LEASE_RULES, ...NETWORK_RULES], INSTALLED),
+  ...entries('Rollouts and replicas', ROLLOUT_RULES, INSTALLED),
 ]
 
 function each<S>(subjectOf: (one: Installation) => S | null): Subjects<S> {

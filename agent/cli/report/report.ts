@@ -18,7 +18,7 @@ import { kindOf } from '../check/validation.ts'
 import { Cluster } from '../cluster.ts'
 import { asOperationError, EXIT_CODES } from '../exit-codes.ts'
 import { agentOf, programOf } from '../manifests/agent-container.ts'
-import { asFields, asText, dig, type Fields, fieldsNamed } from '../manifests/manifest.ts'
+import { asFields, asText, dig, fieldsNamed } from '../manifests/manifest.ts'
 import { renderStream } from '../manifests/manifest-stream.ts'
 import type { REPORT_SETTINGS } from '../operate-command.ts'
 import { note, printLines, textOf, write } from '../output.ts'
@@ -136,7 +136,8 @@ function leaseFacts({ metadata, spec }: KubeObject): string[] {
   const annotations = Object.keys(notes).map((name) =>
     NOTES.includes(name) ? `${name}=${notes[name]}` : name,
   )
-  return renderStream([{ ...pick(asFields(spec), LEASE_FIELDS), annotations }]).split('\n')
+  const shown = JSON.parse(JSON.stringify(spec ?? {}, LEASE_FIELDS))
+  return renderStream([{ ...shown, annotations }]).split('\n')
 }
 
 function podFacts(pod: KubeObject): string[] {
@@ -180,17 +181,11 @@ function ownLines(log: string, container: V1Container): string[] {
     if (time === undefined) return []
     try {
       const fields = asFields(JSON.parse(line))
-      if (isAlone) return JSON.stringify(pick(fields, LOG_FIELDS))
+      if (isAlone) return JSON.stringify(fields, LOG_FIELDS)
       const event = EVENTS.find((one) => one === fields.event)
       return event === undefined ? [] : JSON.stringify({ time, event, epoch: Number(fields.epoch) })
     } catch {
       return []
     }
   })
-}
-
-function pick(fields: Readonly<Fields>, names: readonly string[]): Fields {
-  return Object.fromEntries(
-    names.flatMap((name) => (fields[name] === undefined ? [] : [[name, fields[name]]])),
-  )
 }
