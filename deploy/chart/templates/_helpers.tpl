@@ -188,6 +188,17 @@ config.linkerd.io/skip-subnets: {{ $api }}
 {{- end }}
 {{- end }}
 
+{{- /* Ambient mode tunnels traffic through port 15008, and the kubelet's probes come from this address. */}}
+{{- define "langflow.ambientIngress" -}}
+{{- if eq .Values.mesh "ambient" -}}
+- ports:
+    - port: 15008
+- from:
+    - ipBlock:
+        cidr: 169.254.7.127/32
+{{- end }}
+{{- end }}
+
 {{- /* Time to drain and to stop LangFlow; of a front, to wait for a quiet moment and to forward held requests; a reserve of 10 s. */}}
 {{- define "langflow.graceSeconds" -}}
 {{- $flags := include "langflow.flags" . | fromYaml }}
