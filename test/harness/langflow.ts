@@ -8,7 +8,7 @@ import { freePort } from './free-port.ts'
 import type { Line } from './logged-process.ts'
 import { type Postgres, startPostgres } from './postgres.ts'
 import type { Replica, ReplicaOptions } from './replica.ts'
-import { ApiServerScene } from './scene.ts'
+import { ApiServerScene, type Linked } from './scene.ts'
 
 export const API_KEY = 'sk-e2e-0001'
 
@@ -121,7 +121,7 @@ export class LangflowScene extends ApiServerScene {
   async withFront(
     identity: string,
     { flags = [], ...more }: Partial<ReplicaOptions> = {},
-  ): Promise<Replica & { readonly front: number }> {
+  ): Promise<Replica & Linked & { readonly front: number }> {
     const front = await freePort()
     const at = `127.0.0.1:${front}`
     const ofFront = ['--traffic=front', `--front-listen=${at}`]
