@@ -123,10 +123,8 @@ scenario('the launcher is PID 1 of LangFlow’s container, and kubectl exec work
   assert.ok(more.includes('--disable-sigusr1') && more.includes('launch'), words)
 })
 
-/** Values for a node of two cores, which pulls no images, and failsafe. */
+/** Values for a node of two cores, which pulls no images. */
 const ON_NODE: Values = {
-  // An outage of ten minutes ends shortly before the limit.
-  flags: { failsafe: 'peers', 'failsafe-max': '11m' },
   image: { pullPolicy: 'Never' },
   langflow: { image: { pullPolicy: 'Never' }, resources: { requests: { cpu: '10m', memory: '32Mi' } } },
   agent: { resources: { requests: { cpu: '10m', memory: '32Mi' }, limits: { memory: '512Mi' } } },

@@ -178,7 +178,12 @@ async function paused(program: string, forMs: number, act: () => void): Promise<
 
 async function settled(one: Installation, group: Group): Promise<void> {
   const replicas = group === 'one' ? 1 : 2
-  if (group !== 'one') await one.settled(replicas, SETTLED_MS)
+  if (group !== 'one') {
+    await one.settled(replicas, SETTLED_MS)
+    // Some seconds after its start, the leader has listed the other replica, whose consent it needs in an outage.
+    const isListed = async () => (await one.statuses()).some(({ failsafe }) => failsafe?.members.length === 1)
+    await until('the leader has a failsafe member', () => isListed().catch(() => false), SETTLED_MS)
+  }
   const isSettled = async () => {
     const pods = await one.pods().catch(() => [])
     const isLive = (pod: Pod) => isReady(pod) && pod.metadata.deletionTimestamp === undefined
