@@ -1,5 +1,4 @@
 import { addCheck } from './cli/check/check-command.ts'
-import { addCompletion } from './cli/completion-command.ts'
 import { addDrill } from './cli/drill/drill-command.ts'
 import { addInject } from './cli/inject/inject-command.ts'
 import { addOperations } from './cli/operate-command.ts'
@@ -19,7 +18,6 @@ addOperations(program)
 addCheck(program)
 addInject(program)
 addDrill(program)
-addCompletion(program)
 
 // In pods.
 addAgent(program)

@@ -47,10 +47,8 @@ export function addExamples(
 export const IN_PODS = 'In pods:'
 
 export function invocationOf([, path = '', ...args]: readonly string[]): { name: string; args: string[] } {
-  const called = basename(path)
-  if (called === 'kubectl_complete-langflow_leader')
-    return { name: 'kubectl langflow-leader', args: ['complete', '--', ...args] }
-  return { name: called === 'kubectl-langflow_leader' ? 'kubectl langflow-leader' : 'langflow-leader', args }
+  const isPlugin = basename(path) === 'kubectl-langflow_leader'
+  return { name: isPlugin ? 'kubectl langflow-leader' : 'langflow-leader', args }
 }
 
 export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'langflow-leader'): Command {

@@ -153,5 +153,5 @@ test('only the file with the escape writes to the streams of a command', () => {
     /process\.(stdout|stderr)|console\.|\bprint\b.* from '[./]+exit\.ts'/.test(readFileSync(path, 'utf8')),
   )
   // The shell reads the names of commands and flags.
-  assert.deepEqual(writing.sort(), ['agent/cli/completion-command.ts', 'agent/cli/output.ts'])
+  assert.deepEqual(writing.sort(), ['agent/cli/output.ts'])
 })

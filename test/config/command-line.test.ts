@@ -100,13 +100,11 @@ describe('the program', () => {
     assert.match(stderr, /^langflow-leader: .* mount it so\\u000athat it is\n$/)
   })
 
-  it('recognises a call by kubectl, both to run a command and to complete one', () => {
+  it('recognises a call by kubectl', () => {
     const called = (as: string) => invocationOf(['node', `/usr/local/bin/${as}`, 'status', ''])
     const args = ['status', '']
     assert.deepEqual(called('langflow-leader'), { name: 'langflow-leader', args })
     assert.deepEqual(called('kubectl-langflow_leader'), { name: 'kubectl langflow-leader', args })
-    const completing = { name: 'kubectl langflow-leader', args: ['complete', '--', ...args] }
-    assert.deepEqual(called('kubectl_complete-langflow_leader'), completing)
   })
 
   it('ends the help of a command with examples under the name of the call', () => {

@@ -88,9 +88,9 @@ export function accountOf({ hasDefaultAccount, names }: Workload): string {
 }
 
 export function scales({ kind, value }: Manifest, workload: Manifest): boolean {
-  const target = asFields(dig(value, 'spec', 'scaleTargetRef'))
-  const isTarget = target.kind === workload.kind && target.name === workload.name
-  return kind === 'HorizontalPodAutoscaler' && isTarget
+  const { kind: target = 'Deployment', name } = asFields(dig(value, 'spec', 'scaleTargetRef'))
+  const isTarget = target === workload.kind && name === workload.name
+  return /^(HorizontalPodAutoscaler|ScaledObject)$/.test(kind) && isTarget
 }
 
 export function objectsOf(kind: string, { manifest }: Workload, { manifests }: Facts): Manifest[] {

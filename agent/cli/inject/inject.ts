@@ -4,7 +4,7 @@ import { Environment, LOG_ENV } from '../check/environment.ts'
 import { factsOf } from '../check/facts.ts'
 import { agentIn } from '../manifests/agent-container.ts'
 import type { Fields, Manifest } from '../manifests/manifest.ts'
-import { asFields, asList, asNumber, asText, dig, manifestOf, titleOf, unfit } from '../manifests/manifest.ts'
+import { asList, asNumber, asText, dig, manifestOf, titleOf, unfit } from '../manifests/manifest.ts'
 import { renderStream } from '../manifests/manifest-stream.ts'
 import { PROGRAM_DIR, SOCKET_DIR } from '../manifests/pod-spec.ts'
 import type { Workload } from '../manifests/workload.ts'
@@ -22,7 +22,7 @@ export function inject(objects: readonly Fields[], options: InjectOptions) {
   for (const found of findLangflows(manifests, options.container)) {
     const workload = readWorkload(found, options)
     const { manifest, langflow, port } = workload
-    for (const reason of reasonsAgainst(workload, options)) throw unfit(manifest, reason)
+    for (const reason of reasonsAgainst(workload)) throw unfit(manifest, reason)
     for (const sentence of warningsAbout(workload, options))
       warnings.push(`warning: ${titleOf(manifest)}: ${sentence}`)
     const added = objectsFor(workload, options).map(manifestOf)
@@ -58,17 +58,9 @@ function brokenRules(manifests: readonly Manifest[], container: string | null): 
 }
 
 /** Why inject cannot add an agent to the workload. */
-function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<string> {
-  const { langflow, container, pod } = workload
+function* reasonsAgainst({ langflow, container, pod }: Workload): Generator<string> {
   if (agentIn(pod) !== null)
     yield 'it already has langflow-leader; nothing to inject: change the variables LEADER_* of its agent, or pass the original manifest'
-  const ports = [options.port, ...(options.traffic === 'front' ? [options.frontPort] : [])]
-  for (const { name, ports: own } of [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields))
-    for (const taken of asList(own).map((one) => dig(one, 'containerPort')))
-      if (ports.some((port) => port === taken))
-        yield `its container ${name} has port ${taken}, which inject would use: change one of them with --listen or --front-listen`
-  if (ports.includes(workload.port))
-    yield `LangFlow listens on port ${workload.port}, which inject would use: change one of them with --listen or --front-listen`
   for (const mount of asList(langflow.volumeMounts)) {
     const path = asText(dig(mount, 'mountPath'))
     if ([PROGRAM_DIR, SOCKET_DIR].some((dir) => `${path}/`.startsWith(`${dir}/`)))

@@ -22,7 +22,7 @@ export function findLangflows(manifests: readonly Manifest[], container: string 
   throw new FatalError(`found no LangFlow: no Deployment or StatefulSet ${lack}`)
 }
 
-function isWorkload({ kind, value }: Manifest): boolean {
+export function isWorkload({ kind, value }: Manifest): boolean {
   return (kind === 'Deployment' || kind === 'StatefulSet') && asText(value.apiVersion).startsWith('apps/')
 }
 

@@ -136,8 +136,7 @@ function leaseFacts({ metadata, spec }: KubeObject): string[] {
   const annotations = Object.keys(notes).map((name) =>
     NOTES.includes(name) ? `${name}=${notes[name]}` : name,
   )
-  const shown = JSON.parse(JSON.stringify(spec ?? {}, LEASE_FIELDS))
-  return renderStream([{ ...shown, annotations }]).split('\n')
+  return renderStream([{ ...JSON.parse(JSON.stringify(spec ?? {}, LEASE_FIELDS)), annotations }]).split('\n')
 }
 
 function podFacts(pod: KubeObject): string[] {

@@ -133,6 +133,10 @@ export const MISTAKES: readonly Mistake[] = [
   error('database-shared', 'LangFlow has no database', (m) =>
     dropVariable(m.langflow, 'LANGFLOW_DATABASE_URL'),
   ),
+  unknown('database-shared', 'a proxy to the database is a native sidecar', (m) => {
+    setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@127.0.0.1/langflow')
+    m.pod.initContainers.push({ name: 'proxy', image: 'proxy:1', restartPolicy: 'Always' })
+  }),
   unknown('database-shared', 'each pod has its own PostgreSQL as a sidecar', (m) => {
     m.secret['database-url'] = 'postgresql://user:password@localhost/langflow'
     m.pod.containers.push({ name: 'postgresql', image: 'postgres:18', ports: [{ containerPort: 5432 }] })
@@ -250,6 +254,18 @@ export const MISTAKES: readonly Mistake[] = [
   unknown('langflow-privileges', "only LangFlow's image sets its user", (m) => {
     delete m.pod.securityContext
     assign(m.langflow, { image: 'registry.example.org/flows:1', securityContext: {} })
+  }),
+  error('langflow-privileges', "LangFlow's container can reach the node's other containers", (m) =>
+    langflowMounts(m, { hostPath: { path: '/run/containerd' } }),
+  ),
+  error('agent-settings', "another container has the agent's port", (m) =>
+    m.pod.containers.push({ name: 'proxy', image: 'proxy:1', ports: [{ containerPort: 8090 }] }),
+  ),
+  warning('agent-sidecar', 'install and agent have different images', (m) =>
+    assign(m.install, { image: 'x:1' }),
+  ),
+  warning('standby-command', 'the directory of the configuration is read-only', (m) => {
+    mountOf(m.langflow, 'langflow-state').readOnly = true
   }),
   error('langflow-mounts', 'the pod has two agents after inject ran twice', (m) => {
     const second = structuredClone(m.agent)
@@ -501,6 +517,9 @@ export const MISTAKES: readonly Mistake[] = [
     ),
   ]),
   ...having({ object: 'Lease/langflow-leader-lock' }, [
+    error('lease-object', 'each upgrade deletes it', (m) => {
+      m.get('Lease').metadata.annotations = { 'helm.sh/hook': 'pre-upgrade' }
+    }),
     error('lease-object', 'it has a holder', (m) => {
       m.get('Lease').spec = { holderIdentity: 'langflow-0_1', leaseDurationSeconds: 15 }
     }),
@@ -520,6 +539,9 @@ export const MISTAKES: readonly Mistake[] = [
     }),
   ]),
   ...having({ object: 'Service/langflow' }, [
+    error('service-leader', 'the Service selects the pods of another workload', (m) => {
+      m.service.spec.selector = { app: 'other' }
+    }),
     error('service-leader', 'the targetPort is a name that no container has', (m) => {
       m.service.spec.ports[0].targetPort = 'web'
     }),
@@ -646,6 +668,31 @@ export const MISTAKES: readonly Mistake[] = [
   ...having({ object: 'HorizontalPodAutoscaler/langflow' }, [
     warning('replicas', 'an autoscaler adds replicas, which only wait', (m) => m.add(autoscaler(m, 2, 5))),
     warning('replicas', 'an autoscaler may leave only one replica', (m) => m.add(autoscaler(m, 1, 3))),
+  ]),
+  ...having({ object: 'ScaledObject/langflow' }, [
+    warning('replicas', 'KEDA may scale to zero', (m) =>
+      m.add(
+        '{ kind: ScaledObject, metadata: { name: langflow }, spec: { scaleTargetRef: { name: langflow }, maxReplicaCount: 2 } }',
+      ),
+    ),
+  ]),
+  ...having({ object: 'Deployment/custom' }, [
+    error(
+      'database-exclusive',
+      'a Deployment with an image of its own has the same database, and no agent',
+      (m) => {
+        const custom = structuredClone(m.workload)
+        custom.metadata.name = 'custom'
+        const { env } = m.langflow
+        custom.spec.template.spec = {
+          containers: [{ name: 'app', image: 'flows:1', command: ['uvicorn'], env }],
+        }
+        m.objects.push(custom)
+      },
+    ),
+  ]),
+  ...having({ also: ['agent-rights', 'lease-object'] }, [
+    error('lease-shared', 'each pod has a Lease of its own', agentHas('LEADER_LEASE_NAME', '$(POD_NAME)')),
   ]),
 ]
 

@@ -14,7 +14,7 @@ describe('inject refuses a pod in which two LangFlows could act at the same time
     [{ pod: 'hostPID: true' }, /^Deployment\/app: it sets hostPID/],
     [
       { pod: 'initContainers: [{ name: x, image: x, ports: [{ containerPort: 8090 }] }]' },
-      /its container x has port 8090/,
+      /its container x has the agent's port 8090/,
     ],
     [
       { container: 'volumeMounts: [{ name: x, mountPath: /opt/langflow-leader/ }]' },
@@ -24,8 +24,11 @@ describe('inject refuses a pod in which two LangFlows could act at the same time
       { container: 'volumeMounts: [{ name: x, mountPath: /run/langflow-leader/x }]' },
       /already has a volume at \/run\/langflow-leader\/x/,
     ],
-    [{ container: 'ports: [{ containerPort: 8090 }, { containerPort: 1 }]' }, /langflow has port 8090/],
-    [{ container: 'args: [--port, "8090"]' }, /LangFlow listens on port 8090/],
+    [
+      { container: 'ports: [{ containerPort: 8090 }, { containerPort: 1 }]' },
+      /langflow has the agent's port 8090/,
+    ],
+    [{ container: 'args: [--port, "8090"]' }, /--listen and --target have the same port/],
   ] as const)
     test(Object.values(parts).join(), () => refused(deployment(parts), message))
 

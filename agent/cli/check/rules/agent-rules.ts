@@ -3,6 +3,7 @@ import { formatDuration } from '../../../config/values.ts'
 import { asFields, asList, asNumber, asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { READY_PATH } from '../../manifests/pod-spec.ts'
 import { isOfPod, POD_FIELDS, Unknown } from '../environment.ts'
+import { mountAt } from '../facts.ts'
 import { type Installed, type Rule, warning } from '../rule.ts'
 
 /** The longest time from a closed gate to a pod that is not Ready, in seconds. */
@@ -69,7 +70,9 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
         if (asked !== null && (asked.path !== path || asked.port !== listen.port))
           yield `its agent's ${probe} asks ${asked.path} on port ${asked.port}`
       }
-      const { periodSeconds = 10, failureThreshold = 3 } = asFields(container.readinessProbe)
+      const { periodSeconds = 10, failureThreshold = 3 } = asFields(
+        container.readinessProbe ?? { periodSeconds: 1 },
+      )
       const seconds = Number(periodSeconds) * Number(failureThreshold)
       if (traffic.mode === 'readiness' && seconds > SLOWEST_GATE_S)
         yield warning(`its agent's readinessProbe closes the gate only after ${seconds} s`)
@@ -114,9 +117,11 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
     code: 'standby-command',
     about: 'The launcher can keep LangFlow warm. If not, a takeover takes a whole start.',
     fix: 'Let the command be "langflow run …", or "sh -c" with it after lines that only set variables. Do everything else in an init container.',
-    *find({ options, env, launcher, container }) {
+    *find({ options, env, launcher, langflow, container }) {
       const cold = launcher !== null && options.standby === 'warm' ? env.whyCold : null
       if (cold !== null) yield `the standbys of its container ${container} are cold: ${cold}`
+      if (options.standby === 'warm' && mountAt(langflow, env.texts().LANGFLOW_CONFIG_DIR ?? '')?.readOnly)
+        yield warning('LANGFLOW_CONFIG_DIR is read-only, so the standby is ready too early')
     },
   },
   {

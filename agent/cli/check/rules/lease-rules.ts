@@ -1,6 +1,6 @@
 import { asFields, asList, asText, dig, type Manifest, titleOf } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
-import { Unknown } from '../environment.ts'
+import { isOfPod, Unknown } from '../environment.ts'
 import { accountOf, othersBefore } from '../facts.ts'
 import type { Facts, Installed, Rule } from '../rule.ts'
 
@@ -22,7 +22,7 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
     code: 'lease-object',
     severity: 'warning',
     about: 'The Lease exists, without a holder in its manifest. If not, starts wait, or terms end.',
-    fix: 'Apply a Lease without a spec, with the name in --lease-name.',
+    fix: 'Apply a Lease without a spec and without hooks, with the name in --lease-name.',
     reads: 'Lease',
     *find(one, { manifests, isCluster, hidden }) {
       const { leaseName } = one.options
@@ -35,14 +35,17 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
       // A Lease that was read from a cluster has a uid.
       if (dig(own?.value, 'spec', 'holderIdentity') && dig(own?.value, 'metadata', 'uid') === undefined)
         yield { message: 'its spec has a holder', severity: 'error', of: own! }
+      if (dig(own?.value, 'metadata', 'annotations', 'helm.sh/hook') !== undefined)
+        yield { message: 'as a hook, it is deleted by each upgrade', severity: 'error', of: own! }
       if (own === undefined && !hidden.has('Lease')) yield `the Lease ${leaseName} does not exist`
     },
   },
   {
     code: 'lease-shared',
-    about: 'Each workload has its own Lease. If not, only one of them ever serves.',
+    about: 'Each workload has one Lease of its own. If not, only one of them serves, or all pods act.',
     fix: 'Give each LangFlow its own Lease with LEADER_LEASE_NAME, and name it in its Role.',
     *find(one, facts) {
+      if (isOfPod(one.options.leaseName)) yield 'each of its pods has its own Lease, so all act'
       for (const other of othersBefore(one, facts))
         if (isSameLease(one, other))
           yield `it competes for the Lease ${one.options.leaseName} with ${titleOf(other.manifest)}`

@@ -25,12 +25,14 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
     *find(one, facts) {
       const { manifests } = facts
       const { traffic, listen } = one.options
-      const own = objectsOf('Service', one, facts).filter(({ value }) =>
-        selects(dig(value, 'spec', 'selector'), labelsOf(one)),
-      )
+      const services = objectsOf('Service', one, facts)
+      const own = services.filter(({ value }) => selects(dig(value, 'spec', 'selector'), labelsOf(one)))
       const declared = containersOf(one.pod).flatMap((own) =>
         asList(own.ports).map((port) => dig(port, 'name')),
       )
+      for (const of of services.filter(({ name }) => name === one.manifest.name))
+        if (!own.includes(of) && dig(of.value, 'spec', 'selector') !== undefined)
+          yield { message: 'it does not select the pods', of }
       for (const of of own) {
         const { clusterIP, ports } = asFields(of.value.spec)
         const targets = asList(ports).map((port) => dig(port, 'targetPort'))

@@ -8,11 +8,13 @@ import {
   isOfWorkload,
   looksLikeLangflow,
 } from '../../manifests/workload.ts'
-import { containersOf, objectsOf } from '../facts.ts'
+import { containersOf, mountsOf, objectsOf, volumeOf } from '../facts.ts'
 import { type Installation, type Rule, warning } from '../rule.ts'
 
 /** Capabilities with which a process can trace or kill others, or leave its container. */
 const HARMFUL = ['ALL', 'SYS_PTRACE', 'SYS_ADMIN', 'KILL', 'SYS_MODULE', 'SYS_RAWIO']
+/** Directories of a node from which a process can stop or trace the containers. */
+const OF_NODE = /^\/(proc|var|(var\/)?(run|lib)(\/(containerd|crio|docker|kubelet).*)?)?\/?$/
 /** LangFlow's own images, which set a user other than root. */
 const OFFICIAL = /(^|\/)langflowai\/langflow(-backend)?[:@]/
 /** Commands that use LangFlow's database. */
@@ -33,7 +35,10 @@ export const POD_RULES: readonly Rule<Installation>[] = [
     code: 'agent-sidecar',
     about: 'The agent is a native sidecar. If not, every replica runs LangFlow.',
     fix: 'Pipe the manifest through langflow-leader inject, which adds the agent to initContainers with restartPolicy: Always.',
-    *find({ agent }) {
+    *find({ agent, pod }) {
+      const install = containersOf(pod).find((own) => programOf(own)?.name === 'install')
+      if (agent && install && install.image !== agent.container.image)
+        yield warning(`its containers ${install.name} and ${agent.container.name} have different images`)
       if (agent === null) yield 'its pods have no agent, so every replica runs LangFlow'
       if (agent?.place === 'init container')
         yield `its init container ${agent.container.name} never ends, so LangFlow never starts`
@@ -62,7 +67,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'langflow-privileges',
     about: 'LangFlow has no privileges. With them, a flow can stop its launcher, and two replicas act.',
-    fix: "Remove privileged and the capabilities from LangFlow's container, and run it as another user than root.",
+    fix: "Remove privileged, the capabilities and the node's directories from LangFlow's container, and run it as another user than root.",
     *find({ agent, pod, langflow, container }) {
       if (agent === null) return
       const own = { ...asFields(pod.securityContext), ...asFields(langflow.securityContext) }
@@ -71,6 +76,10 @@ export const POD_RULES: readonly Rule<Installation>[] = [
       const harmful = added.filter((one) => HARMFUL.includes(one)).join(', ')
       // Without capabilities, root has no more rights than the launcher.
       const isBare = added.length === 0 && asList(dig(capabilities, 'drop')).includes('ALL')
+      for (const { volume } of mountsOf(langflow)) {
+        const path = asText(dig(volumeOf(pod, volume), 'hostPath', 'path'))
+        if (OF_NODE.test(path)) yield `its container ${container} mounts ${path} of the node`
+      }
       if (privileged === true) yield `its container ${container} is privileged`
       else if (harmful !== '')
         yield {
@@ -103,11 +112,22 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'agent-settings',
     about: 'Flags and variables are valid. If not, agent or launcher exits, and never leads.',
-    fix: 'Correct the flag or the variable.',
-    *find({ agent, launcher }) {
+    fix: 'Correct the flag or the variable, or change the port of the other container.',
+    *find({ agent, launcher, pod, container }) {
       const started = [agent?.started ?? [], launcher ?? []].flat()
       yield* new Set(started.flatMap((one) => ('fault' in one ? one.fault : [])))
       for (const one of started) if ('unknown' in one) yield one
+      if (agent === null || !('options' in agent.started)) return
+      const { listen, traffic } = agent.started.options
+      for (const other of containersOf(pod).filter(
+        (own) => !/^(agent|run)$/.test(programOf(own)?.name ?? ''),
+      ))
+        for (const port of asList(other.ports).map((one) => dig(one, 'containerPort'))) {
+          // LangFlow's container declares the port of the front.
+          const isFront = traffic.mode === 'front' && port === traffic.listen.port && other.name !== container
+          if (port === listen.port || isFront)
+            yield `its container ${other.name} has the agent's port ${port}`
+        }
     },
   },
   {

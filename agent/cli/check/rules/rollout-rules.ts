@@ -46,7 +46,11 @@ export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
     *find({ manifest, replicas, spec }, { manifests }) {
       const scalers = manifests.filter((one) => inOneNamespace(one, manifest) && scales(one, manifest))
       for (const of of scalers) {
-        const { minReplicas = 1, maxReplicas } = asFields(of.value.spec)
+        const { minReplicaCount = 0, maxReplicaCount, ...own } = asFields(of.value.spec)
+        const {
+          minReplicas = of.kind === 'ScaledObject' ? minReplicaCount : 1,
+          maxReplicas = maxReplicaCount,
+        } = own
         if (minReplicas !== maxReplicas || Number(minReplicas) < 2)
           yield { message: 'it changes the number of replicas', of }
       }

@@ -1,7 +1,9 @@
 import { isUsableKey } from '../../../launcher/workload-environment.ts'
-import { asList, asText, dig, titleOf } from '../../manifests/manifest.ts'
-import { isOfPod, Unknown } from '../environment.ts'
-import { asInstalled, mountAt, objectsOf, othersBefore, volumeOf } from '../facts.ts'
+import { programOf } from '../../manifests/agent-container.ts'
+import { asList, asText, dig, type Fields, titleOf } from '../../manifests/manifest.ts'
+import { containersIn, isWorkload } from '../../manifests/workload.ts'
+import { Environment, isOfPod, Unknown } from '../environment.ts'
+import { asInstalled, containersOf, mountAt, objectsOf, othersBefore, volumeOf } from '../facts.ts'
 import type { Installation, Rule } from '../rule.ts'
 import { isSameLease } from './lease-rules.ts'
 
@@ -34,7 +36,8 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
       if (isOfPod(url)) yield `${URL_VARIABLE} depends on the pod`
       else if (url !== '' && !/^[a-z][a-z\d+]*:\/\//i.test(url)) yield `${URL_VARIABLE} is not a URL`
       else if (/^(localhost|127\..*|\[::1\])$/i.test(host)) {
-        if (asList(one.pod.containers).length === 1) yield `${URL_VARIABLE} leads to the pod itself`
+        const isOther = (own: Fields) => own.name !== one.container && programOf(own) === null
+        if (!containersOf(one.pod).some(isOther)) yield `${URL_VARIABLE} leads to the pod itself`
         else throw new Unknown(`${URL_VARIABLE} leads to another container of the pod`)
       } else if (url === '' || /^sqlite/i.test(url)) yield 'it uses SQLite'
     },
@@ -44,6 +47,13 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
     about: 'Each Lease has its own database. If not, two leaders act on the same state.',
     fix: 'Give each Lease its own database, or let all replicas compete for one Lease.',
     *find(one, facts) {
+      const found = facts.installations.map(({ manifest }) => manifest)
+      for (const of of facts.manifests.filter((other) => isWorkload(other) && !found.includes(other)))
+        for (const container of containersIn(of)) {
+          const theirs = databaseOf({ env: new Environment(container, facts), manifest: of })
+          if (theirs !== null && theirs === databaseOf(one))
+            yield { message: `it uses the database of ${titleOf(one.manifest)}, and has no agent`, of }
+        }
       const installed = asInstalled(one)
       for (const other of othersBefore(one, facts)) {
         if (installed === null || isSameLease(installed, other)) continue
@@ -93,8 +103,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
 ]
 
 /** Where a LangFlow keeps its state, never for a message: a URL contains a password. `null` if each pod has its own. Throws `Unknown`. */
-function databaseOf(one: Installation): string | null {
-  const { env, manifest } = one
+function databaseOf({ env, manifest }: Pick<Installation, 'env' | 'manifest'>): string | null {
   const namespace = manifest.namespace ?? ''
   if (!env.isSet(URL_VARIABLE)) return null
   try {
