@@ -11,7 +11,7 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
+import { isDeepStrictEqual, parseArgs } from 'node:util'
 import { ANY_POD, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
 import { readProcesses } from '../../../agent/processes/proc.ts'
 import { runFlows } from '../../cluster/echo-flow.ts'
@@ -180,9 +180,13 @@ async function settled(one: Installation, group: Group): Promise<void> {
   const replicas = group === 'one' ? 1 : 2
   if (group !== 'one') {
     await one.settled(replicas, SETTLED_MS)
-    // Some seconds after its start, the leader has listed the other replica, whose consent it needs in an outage.
-    const isListed = async () => (await one.statuses()).some(({ failsafe }) => failsafe?.members.length === 1)
-    await until('the leader has a failsafe member', () => isListed().catch(() => false), SETTLED_MS)
+    // The leader needs the consent of its members in an outage. Some seconds after a change of pods, these are the others.
+    const isListed = async () => {
+      const [all, { failsafe }] = [await one.statuses(), await one.status(await one.leader())]
+      const others = all.filter(({ role }) => role === 'follower').map(({ identity }) => identity)
+      return isDeepStrictEqual(failsafe?.members, others)
+    }
+    await until('the leader has listed the other replica', () => isListed().catch(() => false), SETTLED_MS)
   }
   const isSettled = async () => {
     const pods = await one.pods().catch(() => [])
