@@ -267,15 +267,6 @@ class Bench {
 /** The name of the part of docs/evidence/benchmarks.md that this benchmark writes. */
 export const FRONT_PART = 'front'
 
-const REPRODUCE = `### How to reproduce
-
-\`\`\`sh
-npm run bench:front                     # less than 3 minutes
-\`\`\`
-
-The benchmark requires the same as \`npm run bench\` except Go, and also PID namespaces and \`tini\`. The comparison requires Debian’s
-package \`haproxy\`. Run it on a machine without other load.`
-
 /** The part of the page. `quick`: a short check that the benchmark works. */
 export function frontText(facts: readonly Fact[], sections: readonly Section[], quick: boolean): string {
   const haproxy: Fact = ['HAProxy', haproxyVersion() ?? 'not installed']
@@ -285,6 +276,5 @@ export function frontText(facts: readonly Fact[], sections: readonly Section[], 
     ...(quick ? ['**This was a quick run, with too few values for any conclusion.**'] : []),
     ...verdict(sections, [...facts, haproxy]),
     ...sections.flatMap((section) => describe(section, '###')),
-    REPRODUCE,
   ].join('\n\n')
 }

@@ -111,21 +111,8 @@ export function markdown(facts: readonly Fact[], sections: readonly Section[], q
     ...(quick ? ['**This was a quick run, with too few values for any conclusion.**'] : []),
     ...verdict(sections, facts),
     ...sections.flatMap((section) => describe(section, '##')),
-    REPRODUCE,
   ].join('\n\n')}\n`
 }
-
-const REPRODUCE = `## How to reproduce
-
-\`\`\`sh
-npm ci
-npm run build
-npm run bench                           # about 10 minutes
-node test/bench/bench.ts --quick        # about 1 minute: only shows that it works
-\`\`\`
-
-The benchmark requires etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`. The comparison requires Go and \`../shared/peer-clientgo\`. Run
-it on a machine without other load. It exits with code 1 if a target is missed.`
 
 export function bullets(lines: readonly string[]): string {
   return lines.map((line) => `- ${line}`).join('\n')

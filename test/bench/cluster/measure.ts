@@ -62,6 +62,11 @@ const PATIENCE_MS = 70_000
 /** One node can't show that Kubernetes starts a pod elsewhere, and a cold LangFlow serves only after LOST_MS. */
 const UNMEASURED: readonly string[] = ['one/switchover', 'one/node-lost', 'cold/node-lost']
 
+const NOTES = `- \`-\`: one node can't show that Kubernetes starts a pod elsewhere.
+- **Node lost**: all containers of the leader are killed, and the kubelet stands still for 30 s. Meanwhile its address stays in the Service.
+- **API server away**: each failed run was a refused connection, also to the one replica. Kubernetes removes the addresses of a node whose kubelet
+  can't report for 40 s.`
+
 async function manifestsOf(group: Group): Promise<Manifest[]> {
   const standby = group === 'cold' ? 'cold' : 'warm'
   const { manifests } = await rendered({ standby, database: { trial: true }, storage: { type: 'none' } })
@@ -257,7 +262,7 @@ function textOf(rounds: readonly Round[]): string {
     const [median, max] = [percentile(silences, 0.5), Math.max(...silences)].map((ms) =>
       (ms / 1000).toFixed(1),
     )
-    return `${median}, ${max} s; ${sum(({ failed }) => failed)} of ${sum(({ calls }) => calls)} (n = ${all.length})`
+    return `${median}/${max} s, ${sum(({ failed }) => failed)}/${sum(({ calls }) => calls)} (${all.length})`
   }
   const rows = Object.entries(CAUSES).map(([cause, name]) => [
     name,
@@ -266,8 +271,9 @@ function textOf(rounds: readonly Round[]): string {
   const each = (of: (round: Round) => string) => [...new Set(rounds.map(of))].sort().join(', ')
   const bcrypt = rounds.map(({ bcryptMs }) => bcryptMs)
   return [
-    `\`npm run bench:cluster\`: commit ${each(({ commit }) => commit)}, ${each(({ date }) => date)}, ${cpus().length} cores (${cpus()[0]?.model.trim()}), bcrypt with cost 12 ${percentile(bcrypt, 0.5)} ms. Each cell: the longest time without an answer (median, max of n rounds), and the failed runs of a flow, sent twice a second without a retry.`,
+    `\`npm run bench:cluster\`: commit ${each(({ commit }) => commit)}, ${each(({ date }) => date)}, ${cpus().length} cores (${cpus()[0]?.model.trim()}), bcrypt with cost 12 ${percentile(bcrypt, 0.5)} ms; LangFlow 1.13.0 and the chart's defaults. Each cell: the longest time without an answer (median/max), failed/all runs of a flow, sent twice a second without a retry, and the number of rounds.`,
     table(['', ...Object.values(GROUPS)], ['-', '-:', '-:', '-:'], rows),
+    NOTES,
   ].join('\n\n')
 }
 

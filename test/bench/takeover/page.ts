@@ -108,16 +108,6 @@ const ABOUT = [
   'The phases are from the replicas’ own logs, with a resolution of 1 ms. The times at which an agent reports to be ready have a resolution of 50 ms.',
 ]
 
-const REPRODUCE = `### How to reproduce
-
-\`\`\`sh
-npm run bench:takeover -- --rounds 1 --modes warm --faults worker,switchover
-npm run bench:takeover                  # all measurements: about 40 minutes
-\`\`\`
-
-The benchmark requires the same as \`npm run bench\`, and also PostgreSQL (Debian’s package \`postgresql\`), \`tini\`, PID namespaces and
-a LangFlow in \`$LANGFLOW_BIN\`. Run it on a machine without other load.`
-
 /** The part of the page. */
 export function partText(facts: readonly Fact[], rounds: number, measured: readonly Measured[]): string {
   const sections = measured.map(sectionOf)
@@ -128,7 +118,6 @@ export function partText(facts: readonly Fact[], rounds: number, measured: reado
     bullets(ABOUT),
     overview(measured),
     ...sections.flatMap((section) => describe(section, '###')),
-    REPRODUCE,
   ].join('\n\n')
 }
 
