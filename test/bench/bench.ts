@@ -15,23 +15,15 @@ import { markdown, OVERLOAD_PART, RELEASE_PART, type Section, shortcomings } fro
 import { measureStandbys } from './standby.ts'
 import { measureStarts } from './start.ts'
 import { measureSteady } from './steady.ts'
-import { FAULTS, MODES } from './takeover/faults.ts'
-import { measureTakeovers, takeoverObstacle } from './takeover/measure.ts'
-import { TAKEOVER_PART } from './takeover/page.ts'
 import { say, Testbed } from './testbed.ts'
 
 const USAGE = `usage: npm run bench -- [--quick]
        npm run bench:front -- [--quick]
-       npm run bench:takeover -- [--rounds N] [--modes LIST] [--faults LIST]
 
 The first measures the elector and, for comparison, the one of client-go. It includes the second, which measures the cost of
-the front and, for comparison, of HAProxy. The third causes one fault after the other in two replicas of a real LangFlow, on a
-real PostgreSQL and API server, while a client runs a flow five times a second.
+the front and, for comparison, of HAProxy.
 
   --quick         run a short check that the benchmark works
-  --rounds N      rounds for each fault (default: 3)
-  --modes LIST    standby modes, from ${MODES.join(',')} (default: all)
-  --faults LIST   faults, from ${Object.keys(FAULTS).join(',')} (default: all)
   --out FILE      write the result into this Markdown page; its directory must exist
   --main FILE     measure this program instead of dist/langflow-leader.mjs
   --help          show this
@@ -77,22 +69,11 @@ const QUICK: typeof FULL = {
   },
 }
 
-/** The values that `text` lists, in the order of `all`. */
-function listOf<T extends string>(name: string, all: readonly T[], text = all.join(',')): readonly T[] {
-  const wanted = text.split(',')
-  const unknown = wanted.find((one) => !(all as readonly string[]).includes(one))
-  if (unknown !== undefined) throw new Error(`--${name}: '${unknown}' is unknown; use ${all.join(', ')}`)
-  return all.filter((one) => wanted.includes(one))
-}
-
 /** Throws if the command line is wrong. */
 function parse() {
   const text = { type: 'string' } as const
   const flag = { type: 'boolean' } as const
   const options = {
-    rounds: text,
-    modes: text,
-    faults: text,
     out: text,
     main: text,
     quick: flag,
@@ -107,16 +88,7 @@ function parse() {
   // Checked here, because otherwise the error would come only after an hour of measurements.
   if (out !== undefined) accessSync(dirname(out), constants.W_OK)
   if (!existsSync(main)) throw new Error(`${main} doesn't exist; run \`npm run build\` first`)
-  const rounds = Number(values.rounds ?? 3)
-  if (!(Number.isInteger(rounds) && rounds >= 1))
-    throw new Error('--rounds must be a whole number of at least 1')
-  const modes = listOf('modes', MODES, values.modes)
-  const faults = listOf('faults', Object.keys(FAULTS) as (keyof typeof FAULTS)[], values.faults)
-  const front = positionals[0] === 'front'
-  const takeover = positionals[0] === 'takeover'
-  const obstacle = takeover ? takeoverObstacle() : undefined
-  if (obstacle !== undefined) throw new Error(obstacle)
-  return { out, main, quick, front, takeover: takeover && { rounds, modes, faults } }
+  return { out, main, quick, front: positionals[0] === 'front' }
 }
 
 /** A page or a part of one, and the sections that it shows. */
@@ -130,7 +102,7 @@ async function measureFrontAlone(testbed: Testbed, quick: boolean): Promise<Resu
   return { text: frontText(machineFacts(), sections, quick), sections }
 }
 
-/** Measures the whole page except the takeovers. */
+/** Measures the whole page, except what other benches write. */
 async function measure(testbed: Testbed, quick: boolean): Promise<Result> {
   const sizes = quick ? QUICK : FULL
   const built = await buildPeer(testbed).catch((error: Error) => error.message)
@@ -164,19 +136,16 @@ async function main(): Promise<number> {
     process.stderr.write(`${(error as Error).message}\n`)
     return 2
   }
-  const { out, front, takeover, quick } = options
-  const { text, sections } = await (takeover
-    ? measureTakeovers(testbed, takeover)
-    : front
-      ? measureFrontAlone(testbed, quick)
-      : measure(testbed, quick)
+  const { out, front, quick } = options
+  const { text, sections } = await (front
+    ? measureFrontAlone(testbed, quick)
+    : measure(testbed, quick)
   ).finally(() => testbed.close())
   const page = out !== undefined && existsSync(out) ? readFileSync(out, 'utf8') : ''
-  const part = takeover ? TAKEOVER_PART : front ? FRONT_PART : undefined
   if (out === undefined) process.stdout.write(`${text}\n`)
-  else if (part !== undefined) writeFileSync(out, withPart(page, part, text))
+  else if (front) writeFileSync(out, withPart(page, FRONT_PART, text))
   else {
-    const others = [RELEASE_PART, TAKEOVER_PART, OVERLOAD_PART]
+    const others = [RELEASE_PART, OVERLOAD_PART]
     writeFileSync(
       out,
       others.reduce((kept, other) => keepingPart(kept, page, other), text),
