@@ -6,7 +6,8 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Values } from '../deploy/helm.ts'
 import type { Tally } from '../harness/client.ts'
-import { commandsOfReadme } from '../harness/readme.ts'
+import { LangflowUser } from '../harness/langflow-items.ts'
+import { commandsOf, commandsOfReadme } from '../harness/readme.ts'
 import { mono, until } from '../harness/wait.ts'
 import { commandsOfGuide, MAKE_KEY, runFlows } from './echo-flow.ts'
 import type { Installation } from './installation.ts'
@@ -122,6 +123,48 @@ scenario('the launcher is PID 1 of LangFlow’s container, and kubectl exec work
   assert.equal(program, '/opt/langflow-leader/node')
   assert.ok(more.includes('--disable-sigusr1') && more.includes('launch'), words)
 })
+
+scenario(
+  'a backup brings back credentials and files as its guide says, after the database, the files and the Secret were lost',
+  async (one, t) => {
+    await one.settled(2, 120_000)
+    // It answers nothing while LangFlow is stopped.
+    await one.client.stop()
+    using user = await UserShell.open(one)
+    const key = (await user.run(MAKE_KEY.replace('http://localhost:7860', one.url))).trim()
+    const langflow = new LangflowUser(one.url, { 'x-api-key': key })
+    const make = (name: string) =>
+      langflow.make('/api/v1/variables/', { name, value: name, type: 'Credential', default_fields: [] })
+    const play = (text: string) => {
+      const commands = commandsOf('docs/guide/backup.md', text)
+        .replace('docker.io/library/postgres:17', POSTGRES_IMAGE)
+        .replace('name: langflow-database', 'name: langflow-postgresql')
+        .replace('persistentVolumeClaim: { claimName: langflow-files }', 'emptyDir: {}')
+      return user.run(`cd ${user.directory}\n${commands}`)
+    }
+    const inTools = (command: string) => one.kubectl('exec', 'langflow-backup', '--', 'sh', '-c', command)
+
+    await make('before')
+    // It admits LangFlow's pods only.
+    await one.kubectl('delete', 'networkpolicy', 'langflow-postgresql')
+    await play('kubectl apply')
+    await inTools('echo kept > /app/data/file')
+    await play('pg_dump')
+    await make('after')
+    await play('--replicas=0')
+    await inTools('rm /app/data/file; touch /app/data/later')
+    await one.kubectl('delete', 'secret', 'langflow')
+    await play('create secret')
+    await play('DROP SCHEMA')
+    assert.equal(await inTools('cd /app/data; cat *'), 'kept\n')
+    t.diagnostic(await play('check-integrity'))
+    const variables = await langflow.list('/api/v1/variables/')
+    assert.deepEqual(
+      variables.map(({ name }) => name).filter((name) => /before|after/.test(name)),
+      ['before'],
+    )
+  },
+)
 
 /** Values for a node of two cores, which pulls no images. */
 const ON_NODE: Values = {

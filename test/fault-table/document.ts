@@ -58,27 +58,14 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
     table(['measured on', ''], ['-', '-'], facts),
     HOW,
     ...faults.map((fault) => describeFault(fault, records)),
-    REPRODUCE,
   ].join('\n\n')}\n`
 }
 
-const HOW = `- A replica is an agent and a container whose PID 1 is the launcher. Each has its own link to the API server; a cut link delivers nothing.
-- Killed means SIGKILL; frozen and hung mean SIGSTOP.
+const HOW = `- A replica is an agent and a container whose PID 1 is the launcher. Each has its own link to the API server. Killed means SIGKILL; frozen and hung mean SIGSTOP.
 - Timings are the defaults (lease duration 15 s, renew deadline 10 s, retry period 2 s, kill margin 1 s, drain timeout 5 s), unless a case names others.
-- LangFlow is a program that logs its identity, its epoch and the monotonic time every 10 ms. **Overlap is computed from that log alone**: no other replica may show a sign of life within a term, and no term after a later one has begun.
+- LangFlow is a program that logs its identity, its epoch and the monotonic time every 10 ms. **Overlap is computed from that log alone.**
 - *Acted until*, *dead* and *next holder* count from the last acknowledged renewal; *handover* is the time from the release to the next holder. *Undisturbed*: same process, same term, no doubt.
-- T19 plays each case with a cold and a warm standby.
 - A figure is from one run on a shared machine: an example, not a distribution ([benchmarks](benchmarks.md)).`
-
-const REPRODUCE = `## How to reproduce
-
-\`\`\`sh
-npm ci
-npm run test:faults
-\`\`\`
-
-The run requires etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, tini, openssl, Python 3, and on Linux root or
-unprivileged user namespaces.`
 
 function describeFault(fault: string, records: readonly FaultRecord[]): string {
   const cases = CASES.filter((one) => one.fault === fault).map((one) => {
