@@ -1,19 +1,32 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Bounds, explore, outage } from './exploration.ts'
+import { type Bounds, explore, MAX_MS, outage } from './exploration.ts'
 
-/** With `EXPLORE="REPLICAS FAULTS DEPTH"`, other bounds: 3 faults take minutes, and some GB. */
-const [replicas = 0, faults = 0, depth = 0] = (process.env.EXPLORE ?? '').split(' ').map(Number)
 const FEW: readonly Bounds[] = [
-  { replicas: 2, faults: 2, depth: 11, failsafe: true },
+  { replicas: 2, faults: 2, depth: 10, failsafe: true },
   { replicas: 3, faults: 2, depth: 9, failsafe: true },
+  { replicas: 2, faults: 2, depth: 10, failsafe: true, away: true },
+  { replicas: 2, faults: 1, depth: 11, failsafe: true, away: true, unlistedMaxMs: MAX_MS },
+  { replicas: 3, faults: 1, depth: 13, failsafe: true, unlistedMaxMs: MAX_MS },
+  { replicas: 3, faults: 1, depth: 11, failsafe: true, away: true, unlistedMaxMs: MAX_MS },
+  { replicas: 3, faults: 1, depth: 11, failsafe: true, away: true, unlistedMaxMs: 8_000 },
   { replicas: 2, faults: 2, depth: 11, failsafe: false },
 ]
 
-for (const bounds of replicas > 0 ? [{ replicas, faults, depth, failsafe: true }] : FEW) {
-  const { replicas, faults, depth, failsafe } = bounds
+/** Played each night: they take minutes, and some GB. */
+const MANY: readonly Bounds[] = [
+  { replicas: 2, faults: 3, depth: 11, failsafe: true },
+  { replicas: 2, faults: 3, depth: 11, failsafe: true, away: true },
+  { replicas: 3, faults: 2, depth: 11, failsafe: true, away: true },
+  { replicas: 3, faults: 2, depth: 11, failsafe: true, unlistedMaxMs: MAX_MS },
+  { replicas: 3, faults: 2, depth: 11, failsafe: true, away: true, unlistedMaxMs: MAX_MS },
+]
+
+for (const bounds of process.env.EXPLORE === 'many' ? MANY : FEW) {
+  const { replicas, faults, depth, failsafe, away, unlistedMaxMs } = bounds
   const name = `no order of ${faults} faults in ${depth} steps lets two of ${replicas} replicas act`
-  test(`${name}, ${failsafe ? 'with' : 'without'} failsafe`, (t) => {
+  const begun = `${away ? ', after the leader has lost the API server' : ''}${unlistedMaxMs ? `, of which one is no member, with --failsafe-max=${unlistedMaxMs}ms` : ''}`
+  test(`${name}, ${failsafe ? 'with' : 'without'} failsafe${begun}`, (t) => {
     const { states, violation } = explore(bounds)
     t.diagnostic(`${states} states`)
     assert.equal(violation, null)

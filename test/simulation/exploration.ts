@@ -10,8 +10,10 @@ import {
 } from '../../agent/election/state.ts'
 import { transition } from '../../agent/election/transition.ts'
 import { ApiError } from '../../agent/kube/kube-errors.ts'
-import { holderOf, type Lease } from '../../agent/lease/lease.ts'
+import { epochOf, holderOf, type Lease } from '../../agent/lease/lease.ts'
 import { HISTORY } from '../../agent/lease/lease-history.ts'
+import { MEMBERS } from '../../agent/lease/lease-members.ts'
+import { areDeclaredDead, MEMBERS_DEAD } from '../../agent/lease/operator-annotations.ts'
 import type { Grant } from '../../agent/link/link-messages.ts'
 import { CONFIG, IDLE } from '../election/candidate.ts'
 
@@ -24,6 +26,10 @@ export interface Bounds {
   readonly depth: number
   readonly faults: number
   readonly failsafe: boolean
+  /** The last replica is reachable by no other at first, so that no leader lists it. The value is its `--failsafe-max`. */
+  readonly unlistedMaxMs?: number
+  /** The leader has already lost the API server when the faults begin. */
+  readonly away?: boolean
 }
 
 export interface Explored {
@@ -41,7 +47,7 @@ const TIMINGS = {
   retryPeriodMs: STEP_MS,
   killMarginMs: 1_000,
 }
-const MAX_MS = 14_000
+export const MAX_MS = 14_000
 /** A leader is settled, and its members are enrolled. */
 const FIRST_FAULT = 4
 
@@ -63,22 +69,32 @@ interface Late {
   readonly lease: Lease
 }
 
+/** The answer of a member that has not reached the replica which asked for consent. */
+interface LateAnswer {
+  readonly to: number
+  readonly instance: number
+  readonly fact: Extract<Fact, { type: 'consent' }>
+}
+
 interface World {
   readonly mono: number
   readonly nodes: readonly Node[]
   readonly lease: Lease | null
   readonly version: number
   readonly late: readonly Late[]
+  readonly answers: readonly LateAnswer[]
   /** Pairs of agents that cannot reach each other, such as `01`. */
   readonly cuts: readonly string[]
   readonly faults: readonly string[]
 }
 
-type Mode = 'deliver' | 'lose request' | 'lose reply' | 'delay request'
+type Mode = 'deliver' | 'lose request' | 'lose reply' | 'delay request' | 'delay answers'
 
 class Player {
   private world: World
   private readonly modes: ReadonlyMap<number, Mode>
+  /** Late answers arrive in this step. */
+  arrive = false
 
   constructor(world: World, modes: ReadonlyMap<number, Mode>) {
     this.world = world
@@ -107,14 +123,26 @@ class Player {
     this.world = { ...this.world, mono: this.world.mono + STEP_MS }
     for (const [index, node] of this.world.nodes.entries())
       if (node.runs && node.grant !== null && this.world.mono >= node.grant.killAt.mono) this.stopped(index)
+    if (this.arrive) this.deliver()
     for (const index of this.world.nodes.keys()) {
       const { state } = this.node(index)
+      const { id: round = 0, asked = [], answers = {} } = state.term?.consent.round ?? {}
+      for (const { identity } of asked)
+        if (answers[identity] === undefined)
+          this.dispatch(index, { type: 'consent', round, identity, answer: null })
       // A request without an answer has reached its deadline.
       if (state.pending !== null) this.fail(index, state.pending.id, 'timeout')
       else if (state.inFlight) this.dispatch(index, { type: 'read_failed', error: failure('timeout') })
       this.dispatch(index, { type: 'tick' })
     }
     for (const index of this.world.nodes.keys()) this.enrol(index)
+  }
+
+  private deliver(): void {
+    const { answers } = this.world
+    this.world = { ...this.world, answers: [] }
+    for (const { to, instance, fact } of answers)
+      if (this.node(to).instance === instance && this.node(to).state.term !== null) this.dispatch(to, fact)
   }
 
   fail(index: number, id: number, code: 'timeout' | Refusal): void {
@@ -214,7 +242,11 @@ class Player {
   private ask(from: number, identity: string, { round, request }: Extract<Effect, { type: 'ask' }>): void {
     const to = this.world.nodes.findIndex(({ config }) => config.identity === identity)
     const answer = to >= 0 && this.reaches(from, to) ? this.answer(to, request) : null
-    this.dispatch(from, { type: 'consent', round, identity, answer })
+    const fact = { type: 'consent', round, identity, answer } as const
+    if (this.modes.get(from) === 'delay answers') {
+      const sent = { to: from, instance: this.node(from).instance, fact }
+      this.world = { ...this.world, answers: [...this.world.answers, sent] }
+    } else this.dispatch(from, fact)
   }
 
   private answer(index: number, request: Extract<Effect, { type: 'ask' }>['request']): ConsentAnswer | null {
@@ -300,7 +332,7 @@ interface Choice {
   readonly act?: (player: Player, world: World) => void
 }
 
-function choicesOf({ nodes, lease, late, cuts }: World): Choice[] {
+function choicesOf({ nodes, lease, late, answers, cuts }: World): Choice[] {
   const choices: Choice[] = []
   const add = (name: string, act: Choice['act']) => choices.push({ name, ...(act && { act }) })
   for (const [index, { api, state }] of nodes.entries()) {
@@ -313,9 +345,11 @@ function choicesOf({ nodes, lease, late, cuts }: World): Choice[] {
       })
     add(`the agent of r${index} is killed`, (player) => player.crash(index, true))
     add(`the pod of r${index} is killed`, (player) => player.crash(index, false))
-    if (!api || state.term === null) continue
-    for (const mode of ['lose request', 'lose reply', 'delay request'] as const)
-      choices.push({ name: `r${index}: ${mode}`, modes: new Map([[index, mode]]) })
+    if (state.term === null) continue
+    const modes = api
+      ? (['lose request', 'lose reply', 'delay request'] as const)
+      : (['delay answers'] as const)
+    for (const mode of modes) choices.push({ name: `r${index}: ${mode}`, modes: new Map([[index, mode]]) })
     for (const other of nodes.keys())
       if (other !== index && !cuts.includes([index, other].sort().join('')))
         add(`r${index} and r${other} are cut`, (player, world) =>
@@ -345,16 +379,35 @@ function choicesOf({ nodes, lease, late, cuts }: World): Choice[] {
         player.commit(sent, false)
       },
     })
-  // People may edit the Lease only while its holder does not lead by consent.
+  if (answers.length > 0)
+    choices.push({
+      name: 'late answers arrive',
+      heals: true,
+      act: (player) => {
+        player.arrive = true
+      },
+    })
+  if (lease === null || !nodes.some(({ api }) => api)) return choices
+  add('the Lease is deleted', (player) => player.edit(null))
+  const { annotations, ...metadata } = lease.metadata
+  const note = (name: string, key: string, value: string) =>
+    add(name, (player) =>
+      player.edit({ ...lease, metadata: { ...metadata, annotations: { ...annotations, [key]: value } } }),
+    )
+  if (annotations?.[MEMBERS]) {
+    note('the members are made unreadable', MEMBERS, '{')
+    // The declaration is wrong here. Members that see it refuse their consent.
+    if (!areDeclaredDead(lease) && nodes.every(({ api, state }) => api || state.term !== null))
+      note('the members are declared dead', MEMBERS_DEAD, String(epochOf(lease)))
+  }
+  // The holder must not be cleared while it leads by consent: others take the Lease at once.
   const byConsent = nodes.some(
     ({ state: { term } }) => term !== null && term.renewedAt.mono > term.writtenAt.mono,
   )
-  if (lease !== null && !byConsent && nodes.some(({ api, state }) => api && state.term !== null)) {
-    add('the Lease is deleted', (player) => player.edit(null))
+  if (!byConsent && nodes.some(({ api, state }) => api && state.term !== null))
     add('the holder is cleared', (player) =>
       player.edit({ ...lease, spec: { ...lease.spec, holderIdentity: '' } }),
     )
-  }
   return choices
 }
 
@@ -388,15 +441,17 @@ function broken({ mono, nodes, lease }: World): string | null {
   return leaders.length > 1 ? `two replicas lead, and ${last} holds the Lease` : null
 }
 
-function begin({ replicas, failsafe }: Bounds): World {
+function begin({ replicas, failsafe, unlistedMaxMs }: Bounds): World {
   const nodes = Array.from({ length: replicas }, (_, index): Node => {
     const identity = `r${index}_1`
     const key = failsafe ? identity.padEnd(16, 'k') : null
-    const config = { ...CONFIG, ...TIMINGS, identity, salt: index, consentKey: key, failsafeMaxMs: MAX_MS }
+    const failsafeMaxMs = index === replicas - 1 ? (unlistedMaxMs ?? MAX_MS) : MAX_MS
+    const config = { ...CONFIG, ...TIMINGS, identity, salt: index, consentKey: key, failsafeMaxMs }
     return { config, instance: 1, state: initialState(), grant: null, runs: false, api: true }
   })
   const lease = { metadata: { name: 'lock', uid: 'u1', resourceVersion: '1' }, spec: {} }
-  const world = { mono: START_MONO, nodes, lease, version: 1, late: [], cuts: [], faults: [] }
+  const cuts = unlistedMaxMs ? [...nodes.keys()].slice(0, -1).map((other) => `${other}${replicas - 1}`) : []
+  const world = { mono: START_MONO, nodes, lease, version: 1, late: [], answers: [], cuts, faults: [] }
   const player = new Player(world, new Map())
   for (const index of nodes.keys()) player.crash(index, false)
   return player.result
@@ -414,6 +469,8 @@ export function explore(bounds: Bounds): Explored {
         if (!heals && world.faults.length >= bounds.faults) continue
         const player = new Player(world, modes)
         act?.(player, world)
+        const leader = world.nodes.findIndex(({ state }) => state.term !== null)
+        if (bounds.away && depth === FIRST_FAULT - 1) player.api(leader, false)
         player.step()
         const faults = name === '' || heals ? world.faults : [...world.faults, `${depth}: ${name}`]
         const reached = { ...player.result, faults }
@@ -431,12 +488,13 @@ export function explore(bounds: Bounds): Explored {
   return { states: known.size, violation: null }
 }
 
-/** Milliseconds for which LangFlow runs after the API server has gone away. */
+/** Milliseconds for which LangFlow runs after the API server has gone away, at most ten times the limit. */
 export function outage(bounds: Bounds): number {
   const player = new Player(begin(bounds), new Map())
   for (let step = 0; step < FIRST_FAULT; step++) player.step()
   for (let index = 0; index < bounds.replicas; index++) player.api(index, false)
   const from = player.result.mono
-  while (player.result.nodes.some(({ runs }) => runs)) player.step()
-  return player.result.mono - from
+  const lasted = () => player.result.mono - from
+  while (player.result.nodes.some(({ runs }) => runs) && lasted() < 10 * MAX_MS) player.step()
+  return lasted()
 }
