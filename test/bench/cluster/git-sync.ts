@@ -23,7 +23,7 @@ import {
   outputOf,
   writeFlow,
 } from '../../harness/langflow.ts'
-import { table } from '../../harness/report.ts'
+import { machineFacts, table } from '../../harness/report.ts'
 import { mono, until } from '../../harness/wait.ts'
 import { warmFiles } from '../../harness/warm-langflow.ts'
 import { withPart } from '../page-parts.ts'
@@ -273,15 +273,15 @@ function rowOf(row: Row, rounds: readonly Round[]): string[] {
 const HEAD = ['program', 'commits', 'served', 'synced', 'noticed', 'takeover', 'failed', 'takeovers', 'load']
 
 function reportOf(rounds: readonly Round[]): string {
-  const date = new Date().toISOString().slice(0, 10)
+  const { commit, date, cores } = Object.fromEntries(machineFacts())
   const rows = (Object.keys(ROWS) as Row[]).flatMap((row) => {
     const some = rounds.filter((round) => round.row === row)
     return some.length === 0 ? [] : [rowOf(row, some)]
   })
   return [
-    `\`npm run bench:git-sync\` writes this part, on a cluster of one node with two cores (${date}): the chart with two replicas, and the real git-sync (v4.7.1, every 10 s). Each commit of a flow is pushed with the tag that git-sync follows, at a random time at least 30 s after the last takeover. A client sends requests through the Service, on a new connection each time, without retries: 20 a second to a stand-in for LangFlow, or 5 runs of the flow a second to LangFlow on PostgreSQL.`,
+    `\`npm run bench:git-sync\`: commit ${commit}, ${date}, cores: ${cores}; the chart with two replicas, git-sync v4.7.1 every 10 s. A flow is pushed at a random time, at least 30 s after the last takeover. A client sends requests without a retry: 20 a second to the stand-in, or 5 runs of the flow a second to LangFlow on PostgreSQL.`,
     table(HEAD, ['-', ...HEAD.slice(1).map(() => '-:')], rows),
-    'Seconds: median / 95th percentile / longest. *Served*: from `git commit` to the first answer from the new flow. It consists of *synced*, until git-sync has the commit in both pods, *noticed*, until the leader begins to hand over, and *takeover*. *Failed*: requests from each commit until both replicas are ready again. *Load*: the load average at the commits, from other programs too.',
+    'Seconds: median / 95th percentile / longest. *Served*: from `git commit` to the first answer of the new flow. It consists of *synced*, until both pods have the commit, *noticed*, until the leader begins to hand over, and *takeover*. *Failed*: requests from each commit until both replicas are ready again. *Load*: the load average.',
   ].join('\n\n')
 }
 
