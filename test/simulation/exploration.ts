@@ -1,5 +1,5 @@
 import type { Instant } from '../../agent/clock.ts'
-import type { ConsentAnswer } from '../../agent/election/consent.ts'
+import type { ConsentAnswer, ConsentRequest } from '../../agent/election/consent.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -12,7 +12,7 @@ import { transition } from '../../agent/election/transition.ts'
 import { ApiError } from '../../agent/kube/kube-errors.ts'
 import { epochOf, holderOf, type Lease } from '../../agent/lease/lease.ts'
 import { HISTORY } from '../../agent/lease/lease-history.ts'
-import { MEMBERS } from '../../agent/lease/lease-members.ts'
+import { MEMBERS, membersOf } from '../../agent/lease/lease-members.ts'
 import { areDeclaredDead, MEMBERS_DEAD } from '../../agent/lease/operator-annotations.ts'
 import type { Grant } from '../../agent/link/link-messages.ts'
 import { CONFIG, IDLE } from '../election/candidate.ts'
@@ -69,11 +69,13 @@ interface Late {
   readonly lease: Lease
 }
 
-/** The answer of a member that has not reached the replica which asked for consent. */
-interface LateAnswer {
-  readonly to: number
+/** A request for consent that has not reached its member, or the answer that has not reached the replica which asked. */
+interface LateConsent {
+  readonly from: number
   readonly instance: number
-  readonly fact: Extract<Fact, { type: 'consent' }>
+  readonly round: number
+  readonly identity: string
+  readonly sent: { readonly request: ConsentRequest } | { readonly answer: ConsentAnswer | null }
 }
 
 interface World {
@@ -82,19 +84,21 @@ interface World {
   readonly lease: Lease | null
   readonly version: number
   readonly late: readonly Late[]
-  readonly answers: readonly LateAnswer[]
+  readonly consents: readonly LateConsent[]
   /** Pairs of agents that cannot reach each other, such as `01`. */
   readonly cuts: readonly string[]
   readonly faults: readonly string[]
 }
 
-type Mode = 'deliver' | 'lose request' | 'lose reply' | 'delay request' | 'delay answers'
+type Mode = 'deliver' | 'lose request' | 'lose reply' | 'delay request' | 'delay consent' | 'delay answers'
 
 class Player {
   private world: World
   private readonly modes: ReadonlyMap<number, Mode>
-  /** Late answers arrive in this step. */
+  /** Late requests for consent and late answers arrive in this step. */
   arrive = false
+  /** A rule of consent that a replica has broken, by what the model knows. */
+  broke: string | null = null
 
   constructor(world: World, modes: ReadonlyMap<number, Mode>) {
     this.world = world
@@ -139,10 +143,24 @@ class Player {
   }
 
   private deliver(): void {
-    const { answers } = this.world
-    this.world = { ...this.world, answers: [] }
-    for (const { to, instance, fact } of answers)
-      if (this.node(to).instance === instance && this.node(to).state.term !== null) this.dispatch(to, fact)
+    const { consents } = this.world
+    this.world = { ...this.world, consents: [] }
+    for (const { from, instance, round, identity, sent } of consents) {
+      const answer = 'answer' in sent ? sent.answer : this.answered(from, identity, sent.request)
+      if (this.node(from).instance === instance) this.hear(from, { type: 'consent', round, identity, answer })
+    }
+  }
+
+  private hear(index: number, fact: Extract<Fact, { type: 'consent' }>): void {
+    const { term } = this.node(index).state
+    if (term === null) return
+    this.dispatch(index, fact)
+    const { answer } = fact
+    const isNewer = answer?.agreed === false && answer.holder !== '' && answer.epoch > term.epoch
+    if (isNewer !== (this.node(index).state.term === null))
+      this.broke = isNewer
+        ? 'a term goes on beside a newer one'
+        : 'a term ends although there is no newer one'
   }
 
   fail(index: number, id: number, code: 'timeout' | Refusal): void {
@@ -240,19 +258,42 @@ class Player {
   }
 
   private ask(from: number, identity: string, { round, request }: Extract<Effect, { type: 'ask' }>): void {
-    const to = this.world.nodes.findIndex(({ config }) => config.identity === identity)
-    const answer = to >= 0 && this.reaches(from, to) ? this.answer(to, request) : null
-    const fact = { type: 'consent', round, identity, answer } as const
-    if (this.modes.get(from) === 'delay answers') {
-      const sent = { to: from, instance: this.node(from).instance, fact }
-      this.world = { ...this.world, answers: [...this.world.answers, sent] }
-    } else this.dispatch(from, fact)
+    const mode = this.modes.get(from)
+    const sent = mode === 'delay consent' ? { request } : { answer: this.answered(from, identity, request) }
+    if (mode === 'delay consent' || mode === 'delay answers') {
+      const late = { from, instance: this.node(from).instance, round, identity, sent }
+      this.world = { ...this.world, consents: [...this.world.consents, late] }
+    } else if ('answer' in sent) this.hear(from, { type: 'consent', round, identity, answer: sent.answer })
   }
 
-  private answer(index: number, request: Extract<Effect, { type: 'ask' }>['request']): ConsentAnswer | null {
+  private answered(from: number, identity: string, request: ConsentRequest): ConsentAnswer | null {
+    const to = this.world.nodes.findIndex(({ config }) => config.identity === identity)
+    return to >= 0 && this.reaches(from, to) ? this.answer(to, request) : null
+  }
+
+  private answer(index: number, request: ConsentRequest): ConsentAnswer | null {
     this.dispatch(index, { type: 'consent_asked', request })
     const { effects } = this.node(index).state
-    return effects.flatMap((effect) => (effect.type === 'answer' ? [effect.answer] : []))[0] ?? null
+    const answer = effects.flatMap((effect) => (effect.type === 'answer' ? [effect.answer] : []))[0] ?? null
+    if (answer?.agreed && request.kind === 'consent') this.broke ??= this.wrongConsent(index, request)
+    return answer
+  }
+
+  /** Why this replica must not agree (F4). */
+  private wrongConsent(index: number, { uid, holder, epoch }: ConsentRequest): string | null {
+    const { config, instance, state } = this.node(index)
+    const lease = state.seen?.lease ?? null
+    if (state.term !== null) return 'a leader agrees'
+    if (lease?.metadata.uid !== uid) return 'a replica agrees to another Lease'
+    if (holderOf(lease) !== holder || epochOf(lease) !== epoch) return 'a replica agrees to an earlier term'
+    if (!membersOf(lease)?.members?.some(({ identity }) => identity === config.identity))
+      return 'a replica that is no member agrees'
+    const version = this.world.lease?.metadata.resourceVersion
+    const mayTake = this.world.late.some(
+      ({ from, lease, ...sent }) =>
+        from === index && sent.instance === instance && lease.metadata.resourceVersion === version,
+    )
+    return mayTake ? 'a replica agrees although its own write may still take the Lease' : null
   }
 
   /** The leader's poll of its peers. */
@@ -332,7 +373,7 @@ interface Choice {
   readonly act?: (player: Player, world: World) => void
 }
 
-function choicesOf({ nodes, lease, late, answers, cuts }: World): Choice[] {
+function choicesOf({ nodes, lease, late, consents, cuts }: World): Choice[] {
   const choices: Choice[] = []
   const add = (name: string, act: Choice['act']) => choices.push({ name, ...(act && { act }) })
   for (const [index, { api, state }] of nodes.entries()) {
@@ -348,7 +389,7 @@ function choicesOf({ nodes, lease, late, answers, cuts }: World): Choice[] {
     if (state.term === null) continue
     const modes = api
       ? (['lose request', 'lose reply', 'delay request'] as const)
-      : (['delay answers'] as const)
+      : (['delay consent', 'delay answers'] as const)
     for (const mode of modes) choices.push({ name: `r${index}: ${mode}`, modes: new Map([[index, mode]]) })
     for (const other of nodes.keys())
       if (other !== index && !cuts.includes([index, other].sort().join('')))
@@ -379,9 +420,9 @@ function choicesOf({ nodes, lease, late, answers, cuts }: World): Choice[] {
         player.commit(sent, false)
       },
     })
-  if (answers.length > 0)
+  if (consents.length > 0)
     choices.push({
-      name: 'late answers arrive',
+      name: 'late consent arrives',
       heals: true,
       act: (player) => {
         player.arrive = true
@@ -451,7 +492,7 @@ function begin({ replicas, failsafe, unlistedMaxMs }: Bounds): World {
   })
   const lease = { metadata: { name: 'lock', uid: 'u1', resourceVersion: '1' }, spec: {} }
   const cuts = unlistedMaxMs ? [...nodes.keys()].slice(0, -1).map((other) => `${other}${replicas - 1}`) : []
-  const world = { mono: START_MONO, nodes, lease, version: 1, late: [], answers: [], cuts, faults: [] }
+  const world = { mono: START_MONO, nodes, lease, version: 1, late: [], consents: [], cuts, faults: [] }
   const player = new Player(world, new Map())
   for (const index of nodes.keys()) player.crash(index, false)
   return player.result
@@ -474,7 +515,7 @@ export function explore(bounds: Bounds): Explored {
         player.step()
         const faults = name === '' || heals ? world.faults : [...world.faults, `${depth}: ${name}`]
         const reached = { ...player.result, faults }
-        const what = broken(reached)
+        const what = player.broke ?? broken(reached)
         if (what !== null)
           return { states: known.size, violation: { what, faults: [...faults, heals ? name : ''] } }
         const key = keyOf(reached)

@@ -14,6 +14,7 @@ import { type FaultKind, kindsOf } from './faults/kinds.ts'
  * - `-`: lines that occur exactly once in the file. `+`: the lines that replace them, character for character.
  * - `among`: the only faults of these runs. Without it, a seed combines any faults, and some defects need a rare combination.
  * - `test`: a unit test that must fail, for a defect that the simulation does not model.
+ * - `explored`: the exploration must find it too, within its `few` bounds or only within its `many`.
  */
 interface Mutation {
   readonly file: string
@@ -23,6 +24,7 @@ interface Mutation {
   readonly to: string[]
   among?: readonly FaultKind[]
   test?: string
+  explored?: string
 }
 
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -32,6 +34,7 @@ const play = (seeds: number, among: Mutation['among']) => `
   const { tally, failure } = await playUntilFailure(1, ${seeds}, ${JSON.stringify(among)})
   console.log(JSON.stringify({ seeds: tally.runs, by: failure?.violation.invariant ?? null }))
 `
+const EXPLORATION = ['--max-old-space-size=8192', '--test', 'test/simulation/exploration.test.ts']
 /** On an idle core, 10,000 seeds take three minutes. */
 const LONGEST_MS = 600_000
 
@@ -55,6 +58,7 @@ function parse(patches: string): Mutation[] {
     else if (mark === '+') last?.to.push(text)
     else if (mark === 'test' && last) last.test = text
     else if (mark === 'among' && last) last.among = kindsOf(text)
+    else if (mark === 'explored' && last) last.explored = text
     else if (line !== '') throw new Error(`mutation-list.txt: the line "${line}" has no known mark`)
   }
   return mutations
@@ -70,9 +74,16 @@ function mutated({ name, file, from, to }: Mutation): string {
   return before + to.join('\n') + after
 }
 
-function run(cwd: string, args: readonly string[]): Promise<{ passed: boolean; out: string; err: string }> {
+interface Ended {
+  readonly passed: boolean
+  readonly out: string
+  readonly err: string
+}
+
+function run(cwd: string, args: readonly string[], explore = ''): Promise<Ended> {
   return new Promise((resolve) => {
-    const options = { cwd, timeout: LONGEST_MS, maxBuffer: Number.POSITIVE_INFINITY }
+    const env = { ...process.env, EXPLORE: explore }
+    const options = { cwd, env, timeout: LONGEST_MS, maxBuffer: Number.POSITIVE_INFINITY }
     execFile(process.execPath, args, options, (error, out, err) =>
       resolve({ passed: error === null, out, err }),
     )
@@ -86,6 +97,10 @@ async function judge(mutation: Mutation): Promise<Verdict> {
       cpSync(join(ROOT, part), join(directory, part), { recursive: true })
     symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
     writeFileSync(join(directory, mutation.file), mutated(mutation))
+    if (mutation.explored !== undefined) {
+      const { out } = await run(directory, EXPLORATION, mutation.explored)
+      if (!out.includes('what: ')) return { seeds: null, by: null }
+    }
     if (mutation.test !== undefined) {
       const { passed } = await run(directory, ['--test', mutation.test])
       return { seeds: null, by: passed ? null : mutation.test }
@@ -140,7 +155,8 @@ await Promise.all(Array.from({ length: Math.min(availableParallelism(), chosen.l
 console.log('| a product that … | rule | caught by | seeds |\n|---|---|---|---|')
 for (const mutation of chosen) {
   const { seeds, by } = verdicts.get(mutation) as Verdict
-  console.log(`| ${mutation.name} | ${mutation.rule} | ${by ?? '**nothing**'} | ${seeds ?? '-'} |`)
+  const caughtBy = by === null ? '**nothing**' : mutation.explored ? `${by}, exploration` : by
+  console.log(`| ${mutation.name} | ${mutation.rule} | ${caughtBy} | ${seeds ?? '-'} |`)
 }
 const survived = chosen.filter((mutation) => verdicts.get(mutation)?.by === null).length
 console.log(`\n${chosen.length - survived} of ${chosen.length} mutations were caught`)
