@@ -65,7 +65,7 @@ helm test langflow
 \`\`\`
 
 \`helm test\` runs \`langflow-leader check\` in a pod, whose account may list the objects of the namespace, but not read Secrets. After a failed
-test, \`kubectl logs langflow-leader-test\` shows the findings. \`helm template --skip-tests\` leaves the pod and its account out.
+test, \`kubectl logs langflow-leader-test\` shows the findings. After a success, the pod is removed. \`helm template --skip-tests\` leaves the pod and its account out.
 
 ## Values
 

@@ -26,6 +26,12 @@ export interface Bounds {
   readonly depth: number
   readonly faults: number
   readonly failsafe: boolean
+  /** The renew deadline is two thirds of it. Default: 6 s. */
+  readonly leaseDurationMs?: number
+  /** `--failsafe-max`. Default: 14 s. */
+  readonly maxMs?: number
+  /** The only faults. Default: all. */
+  readonly among?: RegExp
   /** The last replica is reachable by no other at first, so that no leader lists it. The value is its `--failsafe-max`. */
   readonly unlistedMaxMs?: number
   /** The leader has already lost the API server when the faults begin. */
@@ -41,13 +47,7 @@ export interface Explored {
 const STEP_MS = 2_000
 const START_MONO = 1_000_000
 const WALL_AHEAD = 1_700_000_000_000
-const TIMINGS = {
-  leaseDurationMs: 6_000,
-  renewDeadlineMs: 4_000,
-  retryPeriodMs: STEP_MS,
-  killMarginMs: 1_000,
-}
-export const MAX_MS = 14_000
+const MAX_MS = 14_000
 /** A leader is settled, and its members are enrolled. */
 const FIRST_FAULT = 4
 
@@ -167,11 +167,12 @@ class Player {
     this.dispatch(index, { type: 'write_failed', id, error: failure(code) })
   }
 
-  dispatch(index: number, fact: Fact): void {
+  dispatch(index: number, fact: Fact): readonly Effect[] {
     const { config, state } = this.node(index)
     const next = transition(config, state, fact, this.now)
     this.set(index, { state: next })
     for (const effect of next.effects) this.carryOut(index, effect)
+    return next.effects
   }
 
   private carryOut(index: number, effect: Effect): void {
@@ -272,8 +273,7 @@ class Player {
   }
 
   private answer(index: number, request: ConsentRequest): ConsentAnswer | null {
-    this.dispatch(index, { type: 'consent_asked', request })
-    const { effects } = this.node(index).state
+    const effects = this.dispatch(index, { type: 'consent_asked', request })
     const answer = effects.flatMap((effect) => (effect.type === 'answer' ? [effect.answer] : []))[0] ?? null
     if (answer?.agreed && request.kind === 'consent') this.broke ??= this.wrongConsent(index, request)
     return answer
@@ -482,12 +482,24 @@ function broken({ mono, nodes, lease }: World): string | null {
   return leaders.length > 1 ? `two replicas lead, and ${last} holds the Lease` : null
 }
 
-function begin({ replicas, failsafe, unlistedMaxMs }: Bounds): World {
+function begin({
+  replicas,
+  failsafe,
+  leaseDurationMs = 6_000,
+  maxMs = MAX_MS,
+  unlistedMaxMs,
+}: Bounds): World {
+  const timings = {
+    leaseDurationMs,
+    renewDeadlineMs: (leaseDurationMs * 2) / 3,
+    retryPeriodMs: STEP_MS,
+    killMarginMs: 1_000,
+  }
   const nodes = Array.from({ length: replicas }, (_, index): Node => {
     const identity = `r${index}_1`
     const key = failsafe ? identity.padEnd(16, 'k') : null
-    const failsafeMaxMs = index === replicas - 1 ? (unlistedMaxMs ?? MAX_MS) : MAX_MS
-    const config = { ...CONFIG, ...TIMINGS, identity, salt: index, consentKey: key, failsafeMaxMs }
+    const failsafeMaxMs = index === replicas - 1 ? (unlistedMaxMs ?? maxMs) : maxMs
+    const config = { ...CONFIG, ...timings, identity, salt: index, consentKey: key, failsafeMaxMs }
     return { config, instance: 1, state: initialState(), grant: null, runs: false, api: true }
   })
   const lease = { metadata: { name: 'lock', uid: 'u1', resourceVersion: '1' }, spec: {} }
@@ -507,7 +519,7 @@ export function explore(bounds: Bounds): Explored {
       const choices: Choice[] = [{ name: '', heals: true }]
       if (depth >= FIRST_FAULT) choices.push(...choicesOf(world))
       for (const { name, heals, modes = new Map(), act } of choices) {
-        if (!heals && world.faults.length >= bounds.faults) continue
+        if (!heals && (world.faults.length >= bounds.faults || bounds.among?.test(name) === false)) continue
         const player = new Player(world, modes)
         act?.(player, world)
         const leader = world.nodes.findIndex(({ state }) => state.term !== null)

@@ -24,7 +24,7 @@ const LISTED = Object.entries({
 
 /** For an account that may read only the Lease, such as the agent's own, which `kubectl exec` uses. */
 const ELSEWHERE =
-  'run check on your machine with your kubeconfig, or run kubectl get deploy,sts,svc,sa,role,rolebinding,lease,netpol,pdb,pvc -o yaml | langflow-leader check -f -'
+  'this account may list no objects: run check on your machine with your kubeconfig, or run kubectl get deploy,sts,svc,sa,role,rolebinding,lease,netpol,pdb,pvc -o yaml | langflow-leader check -f -'
 
 interface Query extends Omit<Values<typeof CLUSTER_SETTINGS>, 'leaseName'> {
   readonly container: string | null
@@ -68,7 +68,7 @@ async function factsIn(objects: KubeObjects, container: string | null): Promise<
   const manifests = (await Promise.all(LISTED.map(list))).flat()
   // If the user sees no object at all, nothing is checked, which must not pass.
   if (LISTED.every(([, kind]) => hidden.has(kind)))
-    throw new OperationError('no_rights', `${hidden.get('Deployment')}: ${ELSEWHERE}`)
+    throw new OperationError('no_rights', `${ELSEWHERE} (${hidden.get('Deployment')})`)
   const { installations } = factsOf(manifests, container)
   const leaseNames = installations.flatMap(({ agent }) =>
     agent !== null && 'options' in agent.started ? agent.started.options.leaseName : [],
