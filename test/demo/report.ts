@@ -67,7 +67,8 @@ export function reportOf(
     row.map((cell, n) => (n < 2 || n === 3 ? cell.padEnd(widths[n]!) : cell.padStart(widths[n]!))).join('  ')
   const legend =
     'detect: until another replica acquired the Lease; start: until it started its workload; healthy: until it served;\n' +
-    'pause: the time without an answer for a client that asks the three fronts in turn; failed: failed requests of this client'
+    'pause: the time without an answer for a client that asks the three fronts in turn; failed: failed requests of this client\n' +
+    'If the leader hangs, its workload serves until it is frozen, so the pause is shorter than the detection'
   const verdict = `Two replicas acting at once: ${shortDuration(overlapMs)}`
   return [
     ...table.map(line),
