@@ -140,6 +140,8 @@ export class Supervisor {
         dispatch({ type: 'workload', workload: workloadOf(this.loop.state) })
         return changed()
       case 'close_gate': {
+        // Its connection would count as a client's.
+        this.probe.stop()
         const { closing } = this.loop.state
         const closed = () => {
           // Another order may have taken its place, and waits for its own route.

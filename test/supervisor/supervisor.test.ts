@@ -36,6 +36,8 @@ class Bench {
   /** The launcher answers pings. */
   answers = true
   connections = 0
+  /** A probe holds a connection. */
+  probing = false
   gate: Promise<void> | null = null
   portFree = true
   readonly supervisor: Supervisor
@@ -51,7 +53,7 @@ class Bench {
       machine: {
         clock: { ...this.clock, after: (ms, fire) => this.clock.after(ms + this.delayMs, fire) },
         portFree: async () => this.portFree,
-        connections: () => this.connections,
+        connections: () => this.connections + Number(this.probing),
         ...(reclaim === undefined ? {} : { reclaim }),
       },
       link: (handlers) => {
@@ -60,7 +62,11 @@ class Bench {
       },
       probe: (handlers) => {
         this.probe = handlers
-        return { last: null, start: (state) => this.probes.push(state), stop: () => this.probes.push(null) }
+        const stop = () => {
+          this.probing = false
+          this.probes.push(null)
+        }
+        return { last: null, start: (state) => this.probes.push(state), stop }
       },
       standby: 'cold',
       startTimeoutMs: 60_000,
@@ -248,6 +254,13 @@ describe('a workload that is being stopped', () => {
     b.connections = 0
     await b.clock.pass(100)
     assert.deepEqual(b.facts.at(-1), { type: 'drained' })
+  })
+
+  test('is drained at once if only a probe holds a connection', async () => {
+    const b = await new Bench().serving()
+    b.probing = true
+    b.drain(5_000)
+    assert.deepEqual([b.lines, b.facts.at(-1)], [[], { type: 'drained' }])
   })
 
   test('gets the order once the gate is closed for this order', async () => {
