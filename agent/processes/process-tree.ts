@@ -32,8 +32,8 @@ const LONGEST_STEP_MS = 16
 const WATCH_EVERY_MS = 1000
 /** The watch may use a 500th of a core, regardless of the number of processes on the machine. */
 const WATCH_SHARE = 500
-/** An execve takes 0.1 ms between its old and its new environment. This many reads of it take more than 2 ms. */
-const BLANK_ROUNDS = 20
+/** An execve takes 0.1 ms between its old and its new environment, but 30 ms and more if it waits for a processor. */
+const BLANK_WITHIN_MS = 1000
 /** tini ends a millisecond after it was continued, unless the machine is busy or a flow has changed it. */
 const REAP_WITHIN_MS = 200
 
@@ -297,23 +297,25 @@ class NamespaceTree extends SignalledTree {
  */
 class MarkedTree extends SignalledTree {
   private seen: Seen = new Map()
+  /** Monotonic ms since which a process has had no environment. */
+  private readonly blankSince = new Map<string, number>()
   private watch: Timer | undefined
 
   protected override scan(): Scan {
-    const { name, value } = this.options.marker
-    const variable = Buffer.from(`${name}=${value}\0`)
+    const { clock, marker } = this.options
+    const variable = Buffer.from(`${marker.name}=${marker.value}\0`)
     const marked = new Set<number>()
-    const blanks = new Map<number, number>()
     const table = readProcesses((stat) => {
       if (isSame(stat, this.seen.get(stat.pid)) || isEnding(stat) || isKernelThread(stat)) return true
       // These two are never members, and PID 1 may never show an environment.
       if (stat.pid === 1 || stat.pid === process.pid) return true
+      const id = `${stat.pid} ${stat.startTime}`
+      const since = this.blankSince.get(id) ?? clock.mono()
       const answer = carries(stat.pid, variable)
+      if (answer === 'blank') this.blankSince.set(id, since)
+      else this.blankSince.delete(id)
       if (answer === 'yes') marked.add(stat.pid)
-      if (answer !== 'blank') return answer !== 'gone'
-      const looks = (blanks.get(stat.pid) ?? 0) + 1
-      blanks.set(stat.pid, looks)
-      return looks > BLANK_ROUNDS
+      return answer === 'blank' ? clock.mono() - since > BLANK_WITHIN_MS : answer !== 'gone'
     })
     const members = findMembers(table, this.seen, marked, process.pid)
     this.seen = members

@@ -14,6 +14,7 @@ import { kill } from '../harness/processes.ts'
 import { blocksSignals, spawnBlocked, standBy, TWO, touchOf } from './fixtures/bystanders.ts'
 import { VARIABLE } from './fixtures/families.ts'
 import { describeFamily, until } from './fixtures/family.ts'
+import { inside } from './fixtures/namespace.ts'
 
 const KILL_MS = 20_000
 const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name)
@@ -187,6 +188,9 @@ test('a new launcher finds the remains of a dead one by the marker alone', async
   assert.deepEqual(livingOf(pids), [])
   assert.deepEqual(others.touched(), [])
 })
+
+test('a process without an environment may be a member within execve, so all is unknown for a second', (t) =>
+  inside(t, 'a process without an environment'))
 
 test('a process group with a stranger is not signalled as a group', async () => {
   const stranger = spawnBlocked(TWO, {})
