@@ -85,10 +85,12 @@ export class ProcTooFast extends Error {
 /**
  * Every process that /proc shows. The result is not from one instant, but no process is missed: a process that ended
  * during the scan may have left a child, so the list is read again until each new entry was alive when it was read.
- * `settle` examines a process further, and can return `false` for another round. Throws `ProcTooFast`, or if /proc
- * cannot be read.
+ * `settle` examines a process further, beside the `known` ones, and can return `false` for another round. Throws
+ * `ProcTooFast`, or if /proc cannot be read.
  */
-export function readProcesses(settle: (stat: ProcessStat) => boolean = () => true): Map<number, ProcessStat> {
+export function readProcesses(
+  settle: (stat: ProcessStat, known: ProcessTable) => boolean = () => true,
+): Map<number, ProcessStat> {
   const table = new Map<number, ProcessStat>()
   const done = new Set<string>()
   for (let round = 0; round < MAX_ROUNDS; round++) {
@@ -98,7 +100,7 @@ export function readProcesses(settle: (stat: ProcessStat) => boolean = () => tru
       const line = readStatLine(name)
       const stat = parseStat(line)
       if (line === 'forbidden') done.add(name)
-      else if (!stat || !settle(stat)) missed = true
+      else if (!stat || !settle(stat, table)) missed = true
       else {
         done.add(name)
         table.set(stat.pid, stat)

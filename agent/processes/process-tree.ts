@@ -299,13 +299,15 @@ class MarkedTree extends SignalledTree {
   private seen: Seen = new Map()
   /** Monotonic ms since which a process has had no environment. */
   private readonly blankSince = new Map<string, number>()
+  /** A process that loses its parent gets one of these, if it descends from this launcher and not from an earlier one. */
+  private adopters: Set<number> | null = null
   private watch: Timer | undefined
 
   protected override scan(): Scan {
     const { clock, marker } = this.options
     const variable = Buffer.from(`${marker.name}=${marker.value}\0`)
     const marked = new Set<number>()
-    const table = readProcesses((stat) => {
+    const table = readProcesses((stat, known) => {
       if (isSame(stat, this.seen.get(stat.pid)) || isEnding(stat) || isKernelThread(stat)) return true
       // These two are never members, and PID 1 may never show an environment.
       if (stat.pid === 1 || stat.pid === process.pid) return true
@@ -315,7 +317,10 @@ class MarkedTree extends SignalledTree {
       if (answer === 'blank') this.blankSince.set(id, since)
       else this.blankSince.delete(id)
       if (answer === 'yes') marked.add(stat.pid)
-      return answer === 'blank' ? clock.mono() - since > BLANK_WITHIN_MS : answer !== 'gone'
+      if (answer !== 'blank') return answer !== 'gone'
+      // It still has its own parent, so it is a member only if its parent is one.
+      if (this.adopters?.has(stat.ppid) === false && known.has(stat.ppid)) return true
+      return clock.mono() - since > BLANK_WITHIN_MS
     })
     const members = findMembers(table, this.seen, marked, process.pid)
     this.seen = members
@@ -323,6 +328,8 @@ class MarkedTree extends SignalledTree {
   }
 
   protected override began(child: ProcessIdentity): void {
+    this.adopters = new Set([1])
+    for (let pid = process.pid; pid > 0; pid = readStat(pid)?.ppid ?? 0) this.adopters.add(pid)
     this.seen = new Map(this.seen).set(child.pid, child)
     this.watch?.cancel()
     this.look(WATCH_EVERY_MS)

@@ -126,6 +126,10 @@ test('a freeze reports a thread that its tracer continues, although its process 
     await once(tracer.stdout, 'data')
     planted.tree.freeze()
     await until('the main thread has stopped', () => planted.tree.alive()[0]?.state === 'T')
+    // The tracer may not have continued it yet, after each SIGSTOP.
+    const slices = () => Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'latin1').split(' ')[2])
+    const later = slices() + 10
+    await until('the tracer has continued the thread', () => slices() >= later)
     assert.equal(planted.tree.freeze(), 1)
   } finally {
     tracer.kill('SIGKILL')
@@ -182,14 +186,14 @@ test('a new launcher finds the remains of a dead one by the marker alone', async
   await planted.start(family.command)
   const pids = await family.ready()
   const similar = { ...planted.marker, value: `${planted.marker.value}0` }
-  assert.deepEqual(await treeOf(similar).kill(0), [])
+  assert.deepEqual(await treeOf(similar).kill(KILL_MS), [])
   assert.equal(livingOf(pids).length, 3)
   assert.deepEqual(await treeOf(planted.marker).kill(KILL_MS), [])
   assert.deepEqual(livingOf(pids), [])
   assert.deepEqual(others.touched(), [])
 })
 
-test('a process without an environment may be a member within execve, so all is unknown for a second', (t) =>
+test('a process without an environment may be within execve, so for a second all is unknown, unless its parent is known', (t) =>
   inside(t, 'a process without an environment'))
 
 test('a process group with a stranger is not signalled as a group', async () => {
