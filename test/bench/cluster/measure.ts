@@ -22,7 +22,7 @@ import { fitToNode, LANGFLOW, plainLangflow } from '../../cluster/workload.ts'
 import { workloadOf } from '../../deploy/consistency.ts'
 import { rendered } from '../../deploy/helm.ts'
 import type { Manifest } from '../../deploy/manifests.ts'
-import { table } from '../../harness/report.ts'
+import { bcryptMs, table } from '../../harness/report.ts'
 import { mono, until } from '../../harness/wait.ts'
 import { withPart } from '../page-parts.ts'
 import { percentile } from '../percentiles.ts'
@@ -218,15 +218,10 @@ function workerOf(pod: Pod): number {
 /** Where and on what a round was measured. */
 type Place = Pick<Round, 'commit' | 'date' | 'bcryptMs'>
 
-/** The time of one bcrypt with cost 12, which LangFlow's login takes, as a measure of the machine. */
 function placeOf(): Place {
-  const script =
-    'import bcrypt,time;t=time.time();bcrypt.hashpw(b"x",bcrypt.gensalt(12));print((time.time()-t)*1000)'
-  const { LANGFLOW_PYTHON: python = 'python3' } = process.env
-  const bcryptMs = Math.round(Number(execFileSync(python, ['-c', script], { encoding: 'utf8' })))
   const git = ['-c', 'safe.directory=*', 'rev-parse', '--short=8', 'HEAD']
   const commit = execFileSync('git', git, { encoding: 'utf8', cwd: import.meta.dirname }).trim()
-  return { commit, date: new Date().toISOString().slice(0, 10), bcryptMs }
+  return { commit, date: new Date().toISOString().slice(0, 10), bcryptMs: bcryptMs() }
 }
 
 async function measureAll(
